@@ -1,0 +1,423 @@
+//! The node's side of the admin socket: one request per connection, answered in lines.
+//!
+//! Owns the socket and the token's file; a task per connection, at most `CONNECTIONS_MAX` at once.
+
+use super::{
+    AccountChange, Authorized, LINE_BYTES_MAX, Reply, Request, SOCKET_NAME, SiteChange, TOKEN_NAME,
+    is_same_token, line, next_line,
+};
+use crate::publish::{Publication, PublishError, Published, Publishing, RollBackError};
+use crate::region::{self, NewSite, RegionView, WriteError};
+use crate::ssh_key::{SshKeyDigest, SshKeyError};
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use verge_builder::Source;
+use verge_sync::digest::Digest;
+use verge_sync::id::RecordId;
+use verge_sync::record::effect::SiteEffect;
+use verge_sync::record::{Cause, Effect};
+use verge_sync::store::write_file_durably;
+
+/// Connections at once: a steward and a few scripts.
+const CONNECTIONS_MAX: usize = 32;
+/// How long a request may take to arrive.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a reader may leave a line lying.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Log lines that wait for a slow reader.
+const LOG_LINES_MAX: usize = 256;
+
+/// What the admin socket reaches.
+pub struct Api {
+    /// The region's records.
+    pub region: Arc<RegionView>,
+    /// Builds and deploys.
+    pub publishing: Arc<Publishing>,
+    /// How URLs are shown.
+    pub addresses: Addresses,
+}
+
+/// Ports and zone as people see them.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses {
+    /// The HTTPS port; `None` without TLS.
+    pub https_port: Option<u16>,
+    /// The HTTP port.
+    pub http_port: Option<u16>,
+    /// The SSH port.
+    pub ssh_port: Option<u16>,
+    /// The SSH host key, as `known_hosts` has it.
+    pub ssh_host_key: String,
+}
+
+impl Addresses {
+    /// The URL of `host`.
+    #[must_use]
+    pub fn url(&self, host: &str) -> String {
+        match (self.https_port, self.http_port) {
+            (Some(443), _) => format!("https://{host}/"),
+            (Some(port), _) => format!("https://{host}:{port}/"),
+            (None, Some(port)) if port != 80 => format!("http://{host}:{port}/"),
+            _ => format!("http://{host}/"),
+        }
+    }
+}
+
+/// Why a request was refused.
+#[derive(Debug, thiserror::Error)]
+enum ApiError {
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error(transparent)]
+    RollBack(#[from] RollBackError),
+    #[error(transparent)]
+    Key(#[from] SshKeyError),
+}
+
+/// Where answers go while a request is carried out.
+type Log = mpsc::Sender<String>;
+
+/// A bound socket and the token that its clients must know.
+pub struct Door {
+    listener: UnixListener,
+    token: String,
+}
+
+impl Door {
+    /// Binds the socket of `data` and writes a new token beside it.
+    ///
+    /// # Errors
+    /// The socket or the token cannot be made.
+    pub fn open(data: &Path, random: &[u8; 32]) -> std::io::Result<Self> {
+        let token = Digest::of(random).to_string();
+        write_file_durably(&data.join(TOKEN_NAME), token.as_bytes(), 0o600)
+            .map_err(std::io::Error::other)?;
+        let socket = data.join(SOCKET_NAME);
+        match std::fs::remove_file(&socket) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&socket)?;
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self { listener, token })
+    }
+
+    /// Answers until the task is dropped.
+    pub async fn serve(self, api: Arc<Api>) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let token: Arc<str> = self.token.into();
+        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "the admin socket took no connection");
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            };
+            let (api, token) = (Arc::clone(&api), Arc::clone(&token));
+            tokio::spawn(async move {
+                if let Err(error) = answer(stream, &api, &token).await {
+                    tracing::debug!(%error, "admin connection");
+                }
+                drop(slot);
+            });
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, api: &Api, token: &str) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader.take(LINE_BYTES_MAX));
+    let request = next_line::<Authorized<Request>>(&mut reader);
+    let request = match tokio::time::timeout(REQUEST_TIMEOUT, request).await? {
+        Ok(Some(sent)) if is_same_token(&sent.token, token) => sent.request,
+        Ok(Some(_stranger)) => {
+            let why = "the token of the request is not this node's".to_owned();
+            return write_line(&mut writer, &Reply::Refused(why)).await;
+        }
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            let why = format!("this node does not understand the request: {error}");
+            return write_line(&mut writer, &Reply::Refused(why)).await;
+        }
+    };
+    let (log, mut lines) = mpsc::channel(LOG_LINES_MAX);
+    let carry_out = async {
+        let done = api.carry_out(request, log.clone()).await;
+        drop(log);
+        done
+    };
+    // Owns the lines: when whoever asked goes away they go too, and nobody waits to be heard.
+    let pass_on = async move {
+        while let Some(text) = lines.recv().await {
+            write_line(&mut writer, &Reply::Line(text)).await?;
+        }
+        Ok::<_, std::io::Error>(writer)
+    };
+    let (done, writer) = tokio::join!(carry_out, pass_on);
+    let last = match done {
+        Ok(()) => Reply::Done,
+        Err(error) => Reply::Refused(error.to_string()),
+    };
+    write_line(&mut writer?, &last).await
+}
+
+async fn write_line(writer: &mut OwnedWriteHalf, reply: &Reply) -> std::io::Result<()> {
+    tokio::time::timeout(WRITE_TIMEOUT, writer.write_all(&line(reply))).await?
+}
+
+impl Api {
+    async fn carry_out(&self, request: Request, log: Log) -> Result<(), ApiError> {
+        match request {
+            Request::AccountAdd { name, ssh_keys } => {
+                let keys = parse_keys(&ssh_keys)?;
+                self.region.add_account(&name, &keys).await?;
+                say(&log, format!("account {name} added")).await;
+                Ok(())
+            }
+            Request::AccountSet { name, change } => self.set_account(&name, change, &log).await,
+            Request::AccountList => self.list_accounts(&log).await,
+            Request::SiteCreate { name, owner, hosts } => {
+                self.region
+                    .create_site(NewSite {
+                        name: name.clone(),
+                        owner,
+                        hosts,
+                    })
+                    .await?;
+                self.show_site(&name, &log).await;
+                Ok(())
+            }
+            Request::SiteList => self.list_sites(&log).await,
+            Request::SiteSet { name, change } => self.set_site(&name, change, &log).await,
+            Request::SiteVersions { name } => self.list_versions(&name, &log).await,
+            Request::SiteRollback { name, version } => self.roll_back(&name, version, &log).await,
+            Request::SiteDelete { name } => {
+                self.region.delete_site(&name).await?;
+                say(&log, format!("site {name} is deleted and no longer served")).await;
+                Ok(())
+            }
+            Request::Deploy { site, folder } => self.deploy(&site, folder, log).await,
+            Request::Status => self.status(&log).await,
+        }
+    }
+
+    async fn set_account(
+        &self,
+        name: &str,
+        change: AccountChange,
+        log: &Log,
+    ) -> Result<(), ApiError> {
+        let add = parse_keys(&change.add_ssh_keys)?;
+        let remove = parse_keys(&change.remove_ssh_keys)?;
+        self.region
+            .set_account(name, &add, &remove, change.acts.as_deref())
+            .await?;
+        say(log, format!("account {name} changed")).await;
+        Ok(())
+    }
+
+    async fn list_accounts(&self, log: &Log) -> Result<(), ApiError> {
+        for account in self.region.accounts() {
+            let keys: Vec<String> = account.keys.iter().map(ToString::to_string).collect();
+            let sites = account.sites.join(", ");
+            say(
+                log,
+                format!("{}  {}  sites: {sites}", account.name, keys.join(" ")),
+            )
+            .await;
+        }
+        Ok(())
+    }
+
+    async fn show_site(&self, name: &str, log: &Log) {
+        let effect = self.region.effect();
+        let Some(site) = effect.site_by_label(name) else {
+            return;
+        };
+        for host in region::hosts(&effect, site.id) {
+            say(log, format!("address   {}", self.addresses.url(&host))).await;
+        }
+        let port = self.addresses.ssh_port.unwrap_or(2222);
+        say(
+            log,
+            format!("publish   git push ssh://git@NODE:{port}/{name} main"),
+        )
+        .await;
+    }
+
+    async fn list_sites(&self, log: &Log) -> Result<(), ApiError> {
+        let effect = self.region.effect();
+        for site in region::sites(&effect) {
+            let state = match &site.head {
+                Some(version) => format!("version {}", version.short()),
+                None => "nothing published yet".to_owned(),
+            };
+            let urls: Vec<String> = site
+                .hosts
+                .iter()
+                .map(|host| self.addresses.url(host))
+                .collect();
+            let line = format!(
+                "{}  of {}  {state}  {}",
+                site.name,
+                site.owner,
+                urls.join(" ")
+            );
+            say(log, line).await;
+        }
+        Ok(())
+    }
+
+    async fn set_site(&self, name: &str, change: SiteChange, log: &Log) -> Result<(), ApiError> {
+        self.region.set_site(name, change).await?;
+        say(log, format!("site {name} changed")).await;
+        Ok(())
+    }
+
+    async fn list_versions(&self, name: &str, log: &Log) -> Result<(), ApiError> {
+        let effect = self.region.effect();
+        let site = site(&effect, name)?;
+        if site.deploys.is_empty() {
+            say(log, format!("nothing was published to {name} yet")).await;
+        }
+        let kept: BTreeSet<RecordId> = site.kept().map(|deploy| deploy.id()).collect();
+        for (index, deploy) in site.deploys.iter().enumerate() {
+            let mark = if index == 0 { "*" } else { " " };
+            let is_kept = kept.contains(&deploy.id());
+            let kept = if is_kept { "" } else { "  (no longer kept)" };
+            let body = deploy.body();
+            let commit = body.git.as_ref().map_or(String::new(), |git| {
+                let hex: String = git
+                    .commit
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect();
+                format!("  commit {}", hex.get(..10).unwrap_or(&hex))
+            });
+            let time = jiff::Timestamp::from_second(body.time.0)
+                .map_or_else(|_| body.time.0.to_string(), |time| time.to_string());
+            let cause = cause_word(body.cause);
+            let version = body.version.short();
+            say(
+                log,
+                format!("{mark} {version}  {time}  {cause}{commit}{kept}"),
+            )
+            .await;
+        }
+        Ok(())
+    }
+
+    async fn roll_back(
+        &self,
+        name: &str,
+        version: Option<String>,
+        log: &Log,
+    ) -> Result<(), ApiError> {
+        let effect = self.region.effect();
+        let site = site(&effect, name)?;
+        let rolled_back = self.publishing.roll_back(site.id, version.as_deref()).await;
+        let version = rolled_back?.version;
+        say(
+            log,
+            format!("site {name} shows version {} again", version.short()),
+        )
+        .await;
+        Ok(())
+    }
+
+    async fn deploy(
+        &self,
+        name: &str,
+        folder: std::path::PathBuf,
+        log: Log,
+    ) -> Result<(), ApiError> {
+        let effect = self.region.effect();
+        let known = site(&effect, name)?;
+        let (site, account) = (known.id, known.body.account);
+        let source = Source::Folder(folder);
+        let cause = Cause::Upload;
+        let publication = Publication {
+            site,
+            account,
+            source,
+            commit: None,
+            cause,
+        };
+        let published = self.publishing.publish(publication, &log).await?;
+        for text in self.last_lines(site, &published) {
+            say(&log, text).await;
+        }
+        Ok(())
+    }
+
+    /// What a publisher sees last: what is in place, where, and who holds it.
+    #[must_use]
+    pub fn last_lines(&self, site: verge_sync::SiteId, published: &Published) -> Vec<String> {
+        let mut lines = Vec::new();
+        match published {
+            Published::Unchanged(version) => {
+                lines.push(format!(
+                    "nothing changed: version {} stays",
+                    version.short()
+                ));
+            }
+            Published::Deployed(built) => {
+                lines.push(built.to_string());
+                lines.push(format!("version {} is live", built.version.short()));
+                lines.push("held by this node only: keep your copy".to_owned());
+            }
+        }
+        let effect = self.region.effect();
+        let hosts = region::hosts(&effect, site);
+        lines.extend(hosts.iter().map(|host| self.addresses.url(host)));
+        lines
+    }
+
+    async fn status(&self, log: &Log) -> Result<(), ApiError> {
+        for text in self.region.status_lines() {
+            say(log, text).await;
+        }
+        if let Some(port) = self.addresses.ssh_port {
+            say(log, format!("ssh port   {port}")).await;
+            say(log, format!("ssh key    {}", self.addresses.ssh_host_key)).await;
+        }
+        Ok(())
+    }
+}
+
+fn site<'a>(effect: &'a Effect, name: &str) -> Result<&'a SiteEffect, ApiError> {
+    let site = effect.site_by_label(name);
+    site.ok_or_else(|| WriteError::NoSite(name.to_owned()).into())
+}
+
+fn parse_keys(lines: &[String]) -> Result<Vec<SshKeyDigest>, SshKeyError> {
+    lines.iter().map(|line| SshKeyDigest::parse(line)).collect()
+}
+
+fn cause_word(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Push => "push",
+        Cause::Upload => "upload",
+        Cause::Rollback => "rollback",
+        Cause::Reset => "reset",
+        Cause::Other(_) => "other",
+    }
+}
+
+/// Somebody who has gone away needs no answer.
+async fn say(log: &Log, text: String) {
+    if log.send(text).await.is_err() {
+        tracing::debug!("whoever asked has gone away");
+    }
+}

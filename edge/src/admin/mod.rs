@@ -1,0 +1,229 @@
+//! How the command line talks to the running node: JSON lines over a socket that only the node's
+//! own user can open.
+//!
+//! One request per connection; then any number of [`Reply::Line`]s and one last
+//! [`Reply::Done`] or [`Reply::Refused`].
+
+pub mod api;
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+/// The socket's name inside the data directory.
+pub const SOCKET_NAME: &str = "admin.sock";
+/// The token's file inside the data directory, made anew at each start; mode 0600. A confined child
+/// of the node may reach the socket, but it cannot read this file.
+pub const TOKEN_NAME: &str = "admin.token";
+/// The longest request or reply line: a request carries at most a few keys and names.
+pub const LINE_BYTES_MAX: u64 = 64 << 10;
+
+/// A request as it is sent: with the token of the node that it is for.
+#[derive(Serialize, Deserialize)]
+struct Authorized<R> {
+    token: String,
+    request: R,
+}
+
+/// What a steward can ask of the running node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Request {
+    /// A new account with its first login key.
+    AccountAdd {
+        /// What it is called.
+        name: String,
+        /// SSH public keys, as in a `.pub` file.
+        ssh_keys: Vec<String>,
+    },
+    /// Changes to an account.
+    AccountSet {
+        /// Which one.
+        name: String,
+        /// What changes.
+        change: AccountChange,
+    },
+    /// All accounts.
+    AccountList,
+    /// A new site.
+    SiteCreate {
+        /// Its label under the region's site zone.
+        name: String,
+        /// The account that it belongs to.
+        owner: String,
+        /// Further hosts.
+        hosts: Vec<String>,
+    },
+    /// All sites.
+    SiteList,
+    /// Changes to a site.
+    SiteSet {
+        /// Which one.
+        name: String,
+        /// What changes.
+        change: SiteChange,
+    },
+    /// A site's deploys.
+    SiteVersions {
+        /// Which one.
+        name: String,
+    },
+    /// Puts an earlier version in place again.
+    SiteRollback {
+        /// Which site.
+        name: String,
+        /// The version or a prefix of it; the one before the head if absent.
+        version: Option<String>,
+    },
+    /// Ends a site for ever.
+    SiteDelete {
+        /// Which one.
+        name: String,
+    },
+    /// Publishes a folder of this machine.
+    Deploy {
+        /// Which site.
+        site: String,
+        /// The folder, absolute.
+        folder: PathBuf,
+    },
+    /// How the node is.
+    Status,
+}
+
+/// What `verge account set` can change; absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountChange {
+    /// Login keys to add, as in a `.pub` file.
+    pub add_ssh_keys: Vec<String>,
+    /// Login keys to take away, as in a `.pub` file or as `SHA256:...`.
+    pub remove_ssh_keys: Vec<String>,
+    /// Which providers may act for the account: `all`, `none`, or provider ids.
+    pub acts: Option<Vec<String>>,
+}
+
+/// What `verge site set` can change; absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteChange {
+    /// The branch that is published; an empty name for `pages`, `main` or `master`.
+    pub branch: Option<String>,
+    /// Whether a push may rewrite history.
+    pub force: Option<bool>,
+    /// Whether anybody may take out the whole site.
+    pub takeout_public: Option<bool>,
+    /// Bytes that the site's kept versions may take.
+    pub quota_bytes: Option<u64>,
+    /// Hosts to add.
+    pub add_hosts: Vec<String>,
+    /// Hosts to give up.
+    pub remove_hosts: Vec<String>,
+}
+
+/// What the node answers, line by line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// A line for people to read.
+    Line(String),
+    /// It is done.
+    Done,
+    /// It was refused; nothing changed.
+    Refused(String),
+}
+
+/// Why a command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Nothing listens.
+    #[error("no node runs on {data}: start it with `verge serve --data {data}`", data = data.display())]
+    NotRunning {
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The connection broke.
+    #[error("talk to the node on {data}", data = data.display())]
+    Broken {
+        /// The data directory.
+        data: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The node said no, and why.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Sends `request` to the node on `data` and hands every line to `show`.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn ask(
+    data: &Path,
+    request: &Request,
+    mut show: impl FnMut(&str),
+) -> Result<(), AdminError> {
+    let broken = |source| AdminError::Broken {
+        data: data.to_owned(),
+        source,
+    };
+    let stream = UnixStream::connect(data.join(SOCKET_NAME))
+        .await
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+                AdminError::NotRunning {
+                    data: data.to_owned(),
+                }
+            }
+            _ => broken(error),
+        })?;
+    let token = std::fs::read_to_string(data.join(TOKEN_NAME)).map_err(broken)?;
+    let (reader, mut writer) = stream.into_split();
+    writer
+        .write_all(&line(&Authorized { token, request }))
+        .await
+        .map_err(broken)?;
+    let mut reader = BufReader::new(reader);
+    loop {
+        match next_line(&mut reader).await.map_err(broken)? {
+            Some(Reply::Line(text)) => show(&text),
+            Some(Reply::Done) => return Ok(()),
+            Some(Reply::Refused(why)) => return Err(AdminError::Refused(why)),
+            None => return Err(broken(std::io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+}
+
+/// Whether two tokens are the same, in a time that does not depend on where they differ.
+fn is_same_token(one: &str, other: &str) -> bool {
+    let differences = one
+        .bytes()
+        .zip(other.bytes())
+        .fold(0, |sum, (a, b)| sum | (a ^ b));
+    one.len() == other.len() && differences == 0
+}
+
+/// One value as one line of JSON.
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(value).expect("requests and replies have a JSON form");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// The next value; `None` at the end of the stream.
+async fn next_line<T: for<'de> Deserialize<'de>>(
+    reader: &mut (impl tokio::io::AsyncBufRead + Unpin),
+) -> std::io::Result<Option<T>> {
+    let mut bytes = Vec::new();
+    reader
+        .take(LINE_BYTES_MAX)
+        .read_until(b'\n', &mut bytes)
+        .await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let value = serde_json::from_slice(&bytes);
+    value
+        .map(Some)
+        .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}

@@ -1,0 +1,356 @@
+//! The node put together: what starts after what, and what stops before what.
+//!
+//! Start: keys, store, records, what visitors see, listeners for visitors, listeners for
+//! publishers and stewards, the ready line. Nothing waits for the network.
+//! Stop (SIGTERM, SIGINT): publishers' and stewards' doors, then visitors' with a drain, then the
+//! store. Only this file sees all parts.
+
+mod housekeeping;
+mod showing;
+
+use crate::addresses::Proxies;
+use crate::admin::api::{Addresses, Api, Door};
+use crate::build_child::BuildChild;
+use crate::cli::node::Ready;
+use crate::config::Config;
+use crate::host::Host;
+use crate::http::body::{BlobReader, Damage};
+use crate::http::health::{Assurances, HealthSigner};
+use crate::listen::{Edge, EdgeConfig, Limits, Running};
+use crate::node_keys::NodeKeys;
+use crate::publish::Publishing;
+use crate::pushes::Pushes;
+use crate::receive;
+use crate::region::RegionView;
+use crate::sites::{CacheBudget, SiteAt, Sites};
+use anyhow::Context;
+use showing::{Certification, Showing};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use verge_sync::clock::Clock;
+use verge_sync::id::{SiteId, Version};
+use verge_sync::store::{LocalDisk, Store};
+
+/// Damage reports that wait to be looked at; more are dropped, the next request makes them again.
+const DAMAGE_REPORTS_MAX: usize = 64;
+/// Time that a push under way gets to end.
+const PUSH_GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the node of `data` until it is asked to stop.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub fn serve(data: &Path, config: Config) -> anyhow::Result<()> {
+    prepare_process();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .build()?;
+    let data = data
+        .canonicalize()
+        .with_context(|| format!("read {}", data.display()))?;
+    runtime.block_on(run(&data, config))
+}
+
+async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
+    let keys = NodeKeys::read(data)?;
+    let host_secret =
+        *verge_sync::Digest::derive("verge 1 ssh host", &[keys.seed.as_bytes()]).as_bytes();
+    let assurances = Assurances {
+        signer: Some(health_signer(&keys)),
+        ..Assurances::default()
+    };
+    let store = Store::open(data, Arc::new(LocalDisk))?;
+    let (sites, damages) = sites(data, &config);
+    let certification = Certification::open(data, &config, false)?;
+    let tls = certification.resolver();
+    let showing = Arc::new(Showing::new(
+        Arc::clone(&sites),
+        certification,
+        Clock::System,
+    ));
+    let shown = Arc::clone(&showing);
+    let region = RegionView::open(store.clone(), keys, move |effect, slot| {
+        shown.show(effect, slot)
+    })?;
+    let region = Arc::new(region);
+    let edge = EdgeConfig {
+        assurances,
+        ..edge_config(&config)
+    };
+    let edge = Edge::start(edge, sites, tls)?;
+    let publishing = publishing(&store, &region, &config)?;
+    let ssh_host_key = receive::host_public_key(&host_secret)?;
+    let api = |ssh_port| {
+        let ssh_host_key = ssh_host_key.clone();
+        let addresses = Addresses {
+            ssh_host_key,
+            ..addresses(&config, &edge, ssh_port)
+        };
+        Arc::new(Api {
+            region: Arc::clone(&region),
+            publishing: Arc::clone(&publishing),
+            addresses,
+        })
+    };
+    let ssh_port = config.listen.ssh.first().map(|address| address.port());
+    let receiver = receive::start(
+        receive_config(data, &config, host_secret)?,
+        Arc::new(Pushes {
+            api: api(ssh_port),
+            git: receive::git_program()?,
+        }),
+    )
+    .await?;
+    let ssh = receiver.addresses().first().copied();
+    let door = Door::open(data, &random()?).context("open the admin socket")?;
+    let _scrub = housekeeping::scrub(&store, config.store)?;
+    let chores = [
+        tokio::spawn(door.serve(api(ssh.map(|address| address.port())))),
+        tokio::spawn(housekeeping::recheck_reported(store.clone(), damages)),
+        tokio::spawn(housekeeping::collect(store, Arc::clone(&region))),
+        tokio::spawn(housekeeping::renew(showing, Arc::clone(&region))),
+    ];
+    announce(&edge, ssh);
+    tokio::select! {
+        stopped = stop_signal() => stopped?,
+        () = housekeeping::sweep(&receiver) => {}
+    }
+    tracing::info!("stopping");
+    chores.iter().for_each(tokio::task::JoinHandle::abort);
+    receiver.stop(PUSH_GRACE).await;
+    drain(edge, &config).await;
+    Ok(())
+}
+
+/// Once for the process: the log, open files, no core dumps.
+fn prepare_process() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let filter = tracing_subscriber::EnvFilter::try_from_env("VERGE_LOG")
+        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
+    // What these say at lower levels names single requests and their times.
+    let quiet = ["h2", "hyper", "rustls", "russh"].map(|name| format!("{name}=warn"));
+    let quiet = quiet.iter().filter_map(|directive| directive.parse().ok());
+    let filter = quiet.fold(filter, tracing_subscriber::EnvFilter::add_directive);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if log.try_init().is_err() {
+        tracing::debug!("the log is set up already");
+    }
+    let files = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: files.maximum,
+        ..files
+    };
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    for (resource, limit) in [(Resource::Nofile, raised), (Resource::Core, none)] {
+        if let Err(error) = setrlimit(resource, limit) {
+            tracing::warn!(%error, "a process limit could not be set");
+        }
+    }
+}
+
+/// What visitors are served from, and what their requests find damaged.
+fn sites(data: &Path, config: &Config) -> (Arc<Sites>, mpsc::Receiver<Damage>) {
+    let budget = CacheBudget {
+        manifest_bytes_max: config.cache.manifest_bytes,
+        body_bytes_max: config.cache.body_bytes,
+    };
+    let (report, reports) = mpsc::channel(DAMAGE_REPORTS_MAX);
+    let blobs = BlobReader::new(&data.join("blobs"), move |damage| {
+        if report.try_send(damage).is_err() {
+            tracing::debug!("too many damage reports wait");
+        }
+    });
+    (Arc::new(Sites::new(blobs, budget)), reports)
+}
+
+fn edge_config(config: &Config) -> EdgeConfig {
+    let visitors = &config.visitors;
+    let workers = NonZeroUsize::new(crate::publish::threads(visitors.threads));
+    EdgeConfig {
+        http: config.listen.http.clone(),
+        https: if config.has_tls() {
+            config.listen.https.clone()
+        } else {
+            Vec::new()
+        },
+        https_public_port: config.listen.public_https_port,
+        workers: workers.unwrap_or(NonZeroUsize::MIN),
+        limits: Limits {
+            connection_count_max: visitors.connections_max,
+            connection_per_address_count_max: visitors.connections_per_address_max,
+            header_bytes_max: visitors.header_bytes_max,
+            header_count_max: visitors.headers_max,
+            uri_bytes_max: visitors.uri_bytes_max,
+            stream_count_max: visitors.streams_max,
+            reset_count_max: visitors.resets_max,
+            control_frame_count_max: visitors.control_frames_max,
+            header_time: Duration::from_millis(visitors.header_timeout_ms),
+            handshake_time: Duration::from_millis(visitors.handshake_timeout_ms),
+            idle_time: Duration::from_millis(visitors.idle_timeout_ms),
+            bytes_per_second_min: visitors.bytes_per_second_min,
+            slow_time: Duration::from_millis(visitors.slow_timeout_ms),
+        },
+        proxies: Proxies {
+            proxy_protocol_from: visitors.proxy_protocol_from.clone(),
+            forwarded_from: visitors.forwarded_from.clone(),
+        },
+        clock: Clock::System,
+        assurances: Assurances::default(),
+    }
+}
+
+fn publishing(
+    store: &Store,
+    region: &Arc<RegionView>,
+    config: &Config,
+) -> anyhow::Result<Arc<Publishing>> {
+    let builds = BuildChild {
+        program: own_program()?,
+        memory_bytes_max: config.build.memory_bytes_max,
+    };
+    let (store, region) = (store.clone(), Arc::clone(region));
+    let at_once_max = config.push.at_once_max;
+    let publishing = Publishing::new(
+        store,
+        region,
+        Clock::System,
+        config.build,
+        builds,
+        at_once_max,
+    );
+    Ok(Arc::new(publishing))
+}
+
+fn receive_config(
+    data: &Path,
+    config: &Config,
+    host_secret: [u8; 32],
+) -> anyhow::Result<receive::Config> {
+    Ok(receive::Config {
+        listen: config.listen.ssh.clone(),
+        data_dir: data.to_owned(),
+        program: own_program()?,
+        host_secret,
+        limits: receive::Limits {
+            pushes: config.push.at_once_max,
+            push_bytes: config.push.pack_bytes_max,
+            git_data_bytes: config.push.git_memory_bytes_max,
+            ..receive::Limits::default()
+        },
+    })
+}
+
+/// Signs answers about the node's health with its transport key, which is its name.
+fn health_signer(keys: &NodeKeys) -> HealthSigner {
+    let key = keys.seed.transport_key();
+    HealthSigner::new(keys.node(), move |bytes| {
+        verge_sync::keys::sign(&key, bytes)
+    })
+}
+
+fn random() -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("random bytes: {error}"))?;
+    Ok(bytes)
+}
+
+fn own_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("find the verge binary")
+}
+
+/// Ports as people see them.
+fn addresses(config: &Config, edge: &Running, ssh_port: Option<u16>) -> Addresses {
+    let port = |addresses: &[std::net::SocketAddr]| addresses.first().map(|a| a.port());
+    Addresses {
+        https_port: config
+            .listen
+            .public_https_port
+            .or_else(|| port(edge.https_addrs())),
+        http_port: port(edge.http_addrs()),
+        ssh_port: config.listen.public_ssh_port.or(ssh_port),
+        ssh_host_key: String::new(),
+    }
+}
+
+/// The one line on standard output: whoever started the node waits for it.
+#[expect(clippy::print_stdout, reason = "the ready line")]
+fn announce(edge: &Running, ssh: Option<std::net::SocketAddr>) {
+    let first = |addresses: &[std::net::SocketAddr]| addresses.first().copied();
+    let ready = Ready {
+        http: first(edge.http_addrs()),
+        https: first(edge.https_addrs()),
+        ssh,
+    };
+    println!("{ready}");
+    tracing::info!("{ready}");
+}
+
+async fn stop_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn drain(edge: Running, config: &Config) {
+    let drained = edge.drain(config.visitors.drain_timeout()).await;
+    if drained.cut_count > 0 {
+        tracing::warn!(
+            connections = drained.cut_count,
+            "cut at the end of the drain time"
+        );
+    }
+}
+
+/// A built folder that is to be served.
+#[derive(Debug)]
+pub struct Preview {
+    /// Its blobs.
+    pub blobs: PathBuf,
+    /// What the build gave.
+    pub version: Version,
+    /// The only host to answer to; any if absent.
+    pub host: Option<String>,
+}
+
+/// Serves one built folder until it is asked to stop.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub async fn serve_preview(preview: Preview, config: Config) -> anyhow::Result<()> {
+    prepare_process();
+    let folder = preview
+        .blobs
+        .parent()
+        .context("the folder of the preview")?;
+    // What is built for one look is not mended: the reports end here.
+    let (sites, _damages) = sites(folder, &config);
+    let site = SiteAt {
+        site: SiteId::from_bytes([0; 32]),
+        version: preview.version,
+        takeout_public: false,
+    };
+    match &preview.host {
+        Some(host) => sites.replace([(Host::parse(host)?, site)].into()),
+        None => sites.replace_any(site),
+    }
+    let certification = Certification::open(folder, &config, true)?;
+    let edge = Edge::start(edge_config(&config), sites, certification.resolver())?;
+    announce(&edge, None);
+    stop_signal().await?;
+    drain(edge, &config).await;
+    Ok(())
+}

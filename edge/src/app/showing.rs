@@ -1,0 +1,157 @@
+//! What visitors see, kept in step with what holds: hosts, versions, certificates.
+
+use crate::config::{Config, LocalCa as LocalCaSetting};
+use crate::host::Host;
+use crate::sites::{SiteAt, Sites};
+use crate::tls::{
+    Certificate, CertificateError, Certificates, Fallback, LocalCa, TlsResolver, Validity,
+};
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use verge_sync::clock::Clock;
+use verge_sync::record::{Effect, Slot, Takeout};
+
+/// Where certificates come from.
+enum Source {
+    /// One that covers what it covers: the files of the certificate and its key.
+    Files(PathBuf, PathBuf),
+    /// A CA of this node's own: one for each host.
+    Local(Box<Mutex<LocalCa>>),
+}
+
+/// The certificates of a node, and where new ones come from.
+pub(super) struct Certification {
+    source: Option<Source>,
+    /// Whether handshakes for names that no certificate covers are answered too.
+    answers_every_name: bool,
+    resolver: Arc<TlsResolver>,
+}
+
+impl Certification {
+    /// Reads the files, or opens the local CA, as the configuration says.
+    pub(super) fn open(
+        data: &Path,
+        config: &Config,
+        answers_every_name: bool,
+    ) -> anyhow::Result<Self> {
+        let tls = &config.tls;
+        let source = match (&tls.ca, &tls.certificate, &tls.key) {
+            (Some(LocalCaSetting::Local), _, _) => {
+                let ca = LocalCa::open(data, Clock::System.now())?;
+                Some(Source::Local(Box::new(Mutex::new(ca))))
+            }
+            (None, Some(certificate), Some(key)) => {
+                Some(Source::Files(data.join(certificate), data.join(key)))
+            }
+            _ => None,
+        };
+        let resolver = Arc::new(TlsResolver::default());
+        let certification = Self {
+            source,
+            answers_every_name,
+            resolver,
+        };
+        certification.read_files(&Clock::System)?;
+        Ok(certification)
+    }
+
+    /// Takes what the files hold now: a renewed certificate needs no restart.
+    fn read_files(&self, clock: &Clock) -> Result<(), CertificateError> {
+        let Some(Source::Files(certificate, key)) = &self.source else {
+            return Ok(());
+        };
+        let certificate = Arc::new(Certificate::from_files(certificate, key)?);
+        if certificate.validity(clock.now()) != Validity::Valid {
+            tracing::warn!("the configured certificate is not valid at this time");
+        }
+        let fallback = if self.answers_every_name {
+            Fallback::Any(Arc::clone(&certificate))
+        } else {
+            Fallback::Refuse
+        };
+        self.resolver
+            .replace(Certificates::new([certificate], fallback));
+        Ok(())
+    }
+
+    /// What handshakes use; `None` without TLS.
+    pub(super) fn resolver(&self) -> Option<Arc<TlsResolver>> {
+        self.source
+            .as_ref()
+            .map(|_source| Arc::clone(&self.resolver))
+    }
+
+    /// Makes sure that every host has its certificate, where this node makes them.
+    fn cover(&self, hosts: &BTreeSet<Host>, clock: &Clock) {
+        let Some(Source::Local(ca)) = &self.source else {
+            return;
+        };
+        let mut ca = ca.lock().unwrap_or_else(PoisonError::into_inner);
+        match ca.ensure(hosts, clock.now()) {
+            Ok(certificates) => {
+                let first = certificates.first().map(Arc::clone);
+                let fallback = first.map_or(Fallback::Refuse, Fallback::Nameless);
+                self.resolver
+                    .replace(Certificates::new(certificates, fallback));
+            }
+            Err(error) => tracing::error!(%error, "the local CA could not issue"),
+        }
+    }
+}
+
+/// Puts what holds before visitors.
+pub(super) struct Showing {
+    sites: Arc<Sites>,
+    certification: Certification,
+    clock: Clock,
+}
+
+impl Showing {
+    pub(super) fn new(sites: Arc<Sites>, certification: Certification, clock: Clock) -> Self {
+        Self {
+            sites,
+            certification,
+            clock,
+        }
+    }
+
+    /// Looks after certificates while nothing else changes: leaves of the local CA are renewed,
+    /// files are read again.
+    pub(super) fn renew(&self, effect: &Effect, slot: Slot) {
+        if let Err(error) = self.certification.read_files(&self.clock) {
+            tracing::error!(%error, "the certificate files cannot be read: the last ones stay");
+        }
+        self.show(effect, slot);
+    }
+
+    /// Certificates first, so that no handshake fails for a host that is already shown.
+    pub(super) fn show(&self, effect: &Effect, slot: Slot) {
+        let mut hosts = HashMap::new();
+        for (name, id) in effect.hosts() {
+            let Some(site) = effect.site(&id) else {
+                continue;
+            };
+            let head = site.head();
+            let Some(head) = head.filter(|_head| effect.serves(&slot.provider, &id)) else {
+                continue;
+            };
+            match Host::parse(name) {
+                Ok(host) => {
+                    hosts.insert(
+                        host,
+                        SiteAt {
+                            site: id,
+                            version: head.body().version,
+                            takeout_public: site.body.takeout == Takeout::Public,
+                        },
+                    );
+                }
+                Err(error) => tracing::warn!(%error, "a host in effect cannot be served"),
+            }
+        }
+        self.certification
+            .cover(&hosts.keys().cloned().collect(), &self.clock);
+        self.sites.replace(hosts);
+    }
+}

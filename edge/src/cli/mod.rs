@@ -1,0 +1,134 @@
+//! The `verge` command: what can be asked, and the exit status of each answer.
+
+pub mod account;
+pub mod build;
+pub mod client;
+pub mod confine;
+pub mod demo;
+pub mod hook;
+pub mod node;
+pub mod preview;
+pub mod site;
+pub mod zones;
+
+use clap::{Args, Parser, Subcommand};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Hosting for individuals' static websites inside a neighbourhood region.
+///
+/// A node needs two commands: `verge init` once, then `verge serve`.
+/// A publisher needs one: `git push ssh://git@NODE:2222/SITE`.
+#[derive(Debug, Parser)]
+#[command(name = "verge", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The data directory, for every command that needs a node.
+#[derive(Debug, Clone, Args)]
+pub struct Data {
+    /// The node's data directory: keys, records, sites, config.toml.
+    #[arg(
+        long = "data",
+        env = "VERGE_DATA",
+        default_value = "/var/lib/verge",
+        value_name = "DIR"
+    )]
+    pub directory: PathBuf,
+}
+
+/// Everything that `verge` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a new node: its data directory, keys, region and configuration.
+    Init(node::Init),
+    /// Run the node until SIGTERM or Ctrl-C.
+    Serve(node::Serve),
+    /// People and groups who publish: add, set, list.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    /// Sites: create, list, set, versions, rollback, delete.
+    #[command(subcommand)]
+    Site(site::SiteCommand),
+    /// Publish a folder of this machine, without git.
+    Deploy(site::Deploy),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(node::ConfigCommand),
+    /// How the node is: region, sites, addresses.
+    Status(node::Status),
+    /// Build a folder and serve it as one site, with exactly the code of a node.
+    Preview(preview::Preview),
+    /// A whole region on this machine: make it, push to it, fetch from it, show what came back.
+    Demo(demo::Demo),
+    /// Build one version: the node runs this as a child process.
+    #[command(hide = true)]
+    Build(build::Build),
+    /// git's pre-receive hook: git runs this during a push.
+    #[command(hide = true)]
+    Hook,
+    /// Run a program under limits: the node runs git through this.
+    #[command(hide = true)]
+    Confine(confine::Confine),
+}
+
+/// Exit status of a failure (`docs/operating.md`).
+pub const EXIT_FAILED: u8 = 1;
+/// Exit status of a bad configuration (`EX_CONFIG` of sysexits).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Carries out `cli`.
+///
+/// # Errors
+/// Whatever went wrong, in sentences; [`exit_status`] gives its number.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let done = match cli.command {
+        Command::Hook => return Ok(hook::run()),
+        Command::Confine(confine) => return Ok(confine::run(&confine)),
+        Command::Init(init) => init.run(),
+        Command::Serve(serve) => serve.run(),
+        Command::Account(command) => command.run(),
+        Command::Site(command) => command.run(),
+        Command::Deploy(deploy) => deploy.run(),
+        Command::Config(command) => command.run(),
+        Command::Status(status) => status.run(),
+        Command::Preview(preview) => preview.run(),
+        Command::Demo(demo) => demo.run(),
+        Command::Build(build) => build.run(),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The one place where an error becomes an exit status.
+#[must_use]
+pub fn exit_status(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<crate::config::ConfigError>().is_some() {
+        EXIT_CONFIG
+    } else {
+        EXIT_FAILED
+    }
+}
+
+/// A small runtime for commands that talk to the node and end.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
+}
+
+/// Asks the node and prints what it says.
+fn ask(data: &Data, request: &crate::admin::Request) -> anyhow::Result<()> {
+    block_on(async {
+        let mut output = std::io::stdout().lock();
+        // A reader such as head(1) may have enough; the request goes on to its end all the same.
+        let mut is_read = true;
+        let show = |line: &str| is_read = is_read && writeln!(output, "{line}").is_ok();
+        crate::admin::ask(&data.directory, request, show).await?;
+        Ok(())
+    })
+}

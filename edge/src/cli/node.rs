@@ -1,0 +1,333 @@
+//! `verge init`, `verge serve`, `verge config`, `verge status`: a node's own life.
+
+use super::{Data, ask, zones};
+use crate::admin::Request;
+use crate::app;
+use crate::config::{self, Config, ConfigError};
+use crate::error_chain::chain;
+use crate::found::{self, Founding, HostProof};
+use crate::tls::Certificate;
+use anyhow::{Context, ensure};
+use clap::{Args, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// `verge init`
+#[derive(Debug, Args)]
+pub struct Init {
+    #[command(flatten)]
+    data: Data,
+    /// The region's name, as people call it.
+    #[arg(long, value_name = "NAME")]
+    region: String,
+    /// The provider that runs this node: a co-operative, a business, a group.
+    #[arg(long, value_name = "NAME")]
+    provider: String,
+    /// How the provider can be reached by the others: a mail address or a phone number.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    contact: String,
+    /// The DNS zone under which every site has its label.
+    #[arg(long, default_value = "sites.localhost", value_name = "ZONE")]
+    site_zone: String,
+    /// The DNS zone of the admin pages; of another registrable domain than the sites.
+    #[arg(long, default_value = "admin.localhost", value_name = "ZONE")]
+    admin_zone: String,
+    /// Accept that pages of any site can set cookies for the admin pages.
+    #[arg(long)]
+    accept_shared_domain: bool,
+    /// How hosts outside the site zone are proved; `none` is for tests and closed networks.
+    #[arg(long, value_enum, default_value_t = Proof::Dns)]
+    host_proof: Proof,
+    /// Mark the region as a test region.
+    #[arg(long)]
+    test: bool,
+    /// Make certificates by a CA of this node's own.
+    #[arg(long, value_name = "local")]
+    ca: Option<Ca>,
+    /// Where to listen for plain HTTP; may be given several times.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen_http: Vec<SocketAddr>,
+    /// Where to listen for HTTPS; may be given several times.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen_https: Vec<SocketAddr>,
+    /// Where to listen for `git push`; may be given several times.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen_ssh: Vec<SocketAddr>,
+}
+
+/// How hosts outside the site zone are proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Proof {
+    /// By DNS.
+    Dns,
+    /// Not at all.
+    None,
+}
+
+/// Kinds of CA that a node can be for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Ca {
+    /// Made on first start, kept in the data directory.
+    Local,
+}
+
+impl Init {
+    /// Makes the data directory, the keys, the region and the configuration.
+    ///
+    /// # Errors
+    /// Bad names or zones; a directory that is in use; what the disk said.
+    #[expect(clippy::print_stdout, reason = "the command line's answer")]
+    pub fn run(self) -> anyhow::Result<()> {
+        let data = self.data.directory.clone();
+        zones::check(&self.site_zone, &self.admin_zone, self.accept_shared_domain)?;
+        let config = self.config()?;
+        let made = found::region(&Founding {
+            data: data.clone(),
+            region: self.region,
+            provider: self.provider,
+            contact: self.contact,
+            site_zone: self.site_zone,
+            admin_zone: self.admin_zone,
+            host_proof: match self.host_proof {
+                Proof::Dns => HostProof::Dns,
+                Proof::None => HostProof::None,
+            },
+            test: self.test,
+            config,
+        })?;
+        println!("region    {}", made.region);
+        println!("provider  {}", made.provider);
+        println!("node      {}", made.node);
+        println!("settings  {}", data.join(config::FILE_NAME).display());
+        println!(
+            "Keep a copy of {} where nobody else reads it.",
+            made.provider_key.display()
+        );
+        println!("Next: verge serve --data {}", data.display());
+        Ok(())
+    }
+
+    /// The documented defaults with what the arguments say put in their places.
+    fn config(&self) -> anyhow::Result<String> {
+        let mut text = config::TEMPLATE.to_owned();
+        let lines = [
+            ("http", &self.listen_http),
+            ("https", &self.listen_https),
+            ("ssh", &self.listen_ssh),
+        ];
+        for (key, addresses) in lines {
+            if !addresses.is_empty() {
+                text = with_key(&text, key, &addresses_toml(addresses));
+            }
+        }
+        text = with_key(&text, "site", &format!("{:?}", self.site_zone));
+        text = with_key(&text, "admin", &format!("{:?}", self.admin_zone));
+        text = with_key(
+            &text,
+            "accept_shared_domain",
+            &self.accept_shared_domain.to_string(),
+        );
+        if self.ca.is_some() {
+            text = with_key(&text, "ca", "\"local\"");
+        }
+        let config: Config = toml::from_str(&text).context("the new configuration")?;
+        config.check()?;
+        Ok(text)
+    }
+}
+
+fn addresses_toml(addresses: &[SocketAddr]) -> String {
+    let quoted: Vec<String> = addresses
+        .iter()
+        .map(|address| format!("\"{address}\""))
+        .collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// Puts `value` in the line of `key`, which may be commented out.
+fn with_key(text: &str, key: &str, value: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let bare = line.strip_prefix("# ").unwrap_or(line);
+        if bare.split_once(" = ").is_some_and(|(name, _)| name == key) {
+            out.push_str(&format!("{key} = {value}\n"));
+        } else {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// `verge serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    data: Data,
+}
+
+impl Serve {
+    /// Runs the node until SIGTERM or Ctrl-C.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting.
+    pub fn run(self) -> anyhow::Result<()> {
+        let config = Config::read(&self.data.directory.join(config::FILE_NAME))?;
+        check_around(&self.data.directory, &config)?;
+        app::serve(&self.data.directory, config)
+    }
+}
+
+/// `verge status`
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    data: Data,
+}
+
+impl Status {
+    /// Asks the running node.
+    ///
+    /// # Errors
+    /// No node runs, or the connection broke.
+    pub fn run(self) -> anyhow::Result<()> {
+        ask(&self.data, &Request::Status)
+    }
+}
+
+/// `verge config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Tell whether the configuration can work.
+    Check(ConfigArguments),
+    /// Print the configuration in force, with every key.
+    Print(ConfigArguments),
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct ConfigArguments {
+    #[command(flatten)]
+    data: Data,
+}
+
+impl ConfigCommand {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// The first thing in the configuration that cannot work.
+    #[expect(clippy::print_stdout, reason = "the command line's answer")]
+    pub fn run(self) -> anyhow::Result<()> {
+        let (Self::Check(arguments) | Self::Print(arguments)) = &self;
+        let path = arguments.data.directory.join(config::FILE_NAME);
+        let config = Config::read(&path)?;
+        match self {
+            Self::Check(_) => {
+                check_around(&arguments.data.directory, &config)?;
+                println!("{} is fine", path.display());
+            }
+            Self::Print(_) => print!("{}", config.to_toml()),
+        }
+        Ok(())
+    }
+}
+
+/// What a configuration needs around it: zones that stand apart, certificate files that fit.
+pub(super) fn check_around(data: &Path, config: &Config) -> anyhow::Result<()> {
+    let zones = &config.zones;
+    if let (Some(site), Some(admin)) = (&zones.site, &zones.admin) {
+        zones::check(site, admin, zones.accept_shared_domain).map_err(|error| {
+            ConfigError::Value {
+                key: "zones",
+                why: error.to_string(),
+            }
+        })?;
+    }
+    if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {
+        Certificate::from_files(&data.join(certificate), &data.join(key)).map_err(|error| {
+            ConfigError::Value {
+                key: "tls",
+                why: chain(&error),
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// The line that a node prints once it serves, for whoever started it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// The first address of plain HTTP.
+    pub http: Option<SocketAddr>,
+    /// The first address of HTTPS.
+    pub https: Option<SocketAddr>,
+    /// The first address of SSH.
+    pub ssh: Option<SocketAddr>,
+}
+
+impl Ready {
+    /// Reads the line back.
+    ///
+    /// # Errors
+    /// It is another line.
+    pub fn parse(line: &str) -> anyhow::Result<Self> {
+        let mut words = line.split_whitespace();
+        ensure!(
+            words.next() == Some("ready"),
+            "not the line of a ready node: {line:?}"
+        );
+        let mut ready = Self::default();
+        for word in words {
+            let (name, address) = word.split_once('=').context("expected NAME=ADDRESS")?;
+            let address = Some(address.parse()?);
+            match name {
+                "http" => ready.http = address,
+                "https" => ready.https = address,
+                "ssh" => ready.ssh = address,
+                _ => {}
+            }
+        }
+        Ok(ready)
+    }
+}
+
+impl std::fmt::Display for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ready")?;
+        for (name, address) in [
+            ("http", self.http),
+            ("https", self.https),
+            ("ssh", self.ssh),
+        ] {
+            if let Some(address) = address {
+                write!(f, " {name}={address}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_line_is_read_back() {
+        let ready = Ready {
+            http: None,
+            https: Some("127.0.0.1:8443".parse().unwrap()),
+            ssh: Some("[::1]:2222".parse().unwrap()),
+        };
+        assert_eq!(Ready::parse(&ready.to_string()).unwrap(), ready);
+        assert!(Ready::parse("address in use").is_err());
+    }
+
+    #[test]
+    fn keys_of_the_template_are_set_in_place() {
+        let text = with_key(config::TEMPLATE, "https", "[\"127.0.0.1:1\"]");
+        let text = with_key(&text, "ca", "\"local\"");
+        let config: Config = toml::from_str(&text).unwrap();
+        assert_eq!(config.listen.https, ["127.0.0.1:1".parse().unwrap()]);
+        assert!(config.has_tls());
+    }
+}

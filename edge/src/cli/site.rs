@@ -1,0 +1,208 @@
+//! `verge site` and `verge deploy`: what is published.
+
+use super::{Data, ask};
+use crate::admin::{Request, SiteChange};
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// What can be done with sites.
+#[derive(Debug, Subcommand)]
+pub enum SiteCommand {
+    /// Create a site for an account.
+    Create(Create),
+    /// List all sites.
+    List(List),
+    /// Change how a site is published.
+    Set(Set),
+    /// List a site's deploys, newest first.
+    Versions(Named),
+    /// Put an earlier version in place again.
+    Rollback(Rollback),
+    /// Take a site down for ever; its names stay with its owner's account.
+    Delete(Delete),
+}
+
+/// `verge site create`
+#[derive(Debug, Args)]
+pub struct Create {
+    /// The site's name: its label under the region's site zone, and what is pushed to.
+    name: String,
+    /// The account that it belongs to.
+    #[arg(long, value_name = "ACCOUNT")]
+    owner: String,
+    /// A further host that it answers to; may be given several times.
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    #[command(flatten)]
+    data: Data,
+}
+
+/// `verge site list`
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    data: Data,
+}
+
+/// `verge site set`
+#[derive(Debug, Args)]
+pub struct Set {
+    /// The site's name.
+    name: String,
+    /// The branch that is published; "" for the first of `pages`, `main`, `master`.
+    #[arg(long)]
+    branch: Option<String>,
+    /// Whether a push may rewrite history.
+    #[arg(long, value_name = "true|false")]
+    force: Option<bool>,
+    /// Who may take the whole site out as one archive.
+    #[arg(long)]
+    takeout: Option<Takeout>,
+    /// Bytes that the site's kept versions may take.
+    #[arg(long, value_name = "BYTES")]
+    quota_bytes: Option<u64>,
+    /// Add a host that the site answers to; may be given several times.
+    #[arg(long = "add-host", value_name = "HOST")]
+    add_hosts: Vec<String>,
+    /// Give a host up; may be given several times.
+    #[arg(long = "remove-host", value_name = "HOST")]
+    remove_hosts: Vec<String>,
+    #[command(flatten)]
+    data: Data,
+}
+
+/// Who may take a site out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Takeout {
+    /// Its owner.
+    Owner,
+    /// Anybody.
+    Public,
+}
+
+/// A site by name.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// The site's name.
+    name: String,
+    #[command(flatten)]
+    data: Data,
+}
+
+/// `verge site rollback`
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The site's name.
+    name: String,
+    /// The version, or its first digits, as `verge site versions` shows it.
+    /// Without it: the version before the one in place.
+    version: Option<String>,
+    #[command(flatten)]
+    data: Data,
+}
+
+/// `verge site delete`
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The site's name.
+    name: String,
+    /// The name once more: a deleted site cannot come back.
+    #[arg(long, value_name = "NAME")]
+    confirm: String,
+    #[command(flatten)]
+    data: Data,
+}
+
+/// `verge deploy`
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// The folder to publish.
+    folder: PathBuf,
+    /// The site.
+    #[arg(long)]
+    site: String,
+    #[command(flatten)]
+    data: Data,
+}
+
+impl SiteCommand {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// In sentences.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create(Create {
+                name,
+                owner,
+                hosts,
+                data,
+            }) => ask(&data, &Request::SiteCreate { name, owner, hosts }),
+            Self::List(list) => ask(&list.data, &Request::SiteList),
+            Self::Set(set) => set.run(),
+            Self::Versions(Named { name, data }) => ask(&data, &Request::SiteVersions { name }),
+            Self::Rollback(Rollback {
+                name,
+                version,
+                data,
+            }) => ask(&data, &Request::SiteRollback { name, version }),
+            Self::Delete(Delete {
+                name,
+                confirm,
+                data,
+            }) => {
+                if confirm != name {
+                    anyhow::bail!("to delete the site for ever, add --confirm {name}");
+                }
+                ask(&data, &Request::SiteDelete { name })
+            }
+        }
+    }
+}
+
+impl Set {
+    fn run(self) -> anyhow::Result<()> {
+        let change = SiteChange {
+            branch: self.branch,
+            force: self.force,
+            takeout_public: self.takeout.map(|takeout| takeout == Takeout::Public),
+            quota_bytes: self.quota_bytes,
+            add_hosts: self.add_hosts,
+            remove_hosts: self.remove_hosts,
+        };
+        if change == SiteChange::default() {
+            anyhow::bail!("nothing to change: see `verge site set --help`");
+        }
+        ask(
+            &self.data,
+            &Request::SiteSet {
+                name: self.name,
+                change,
+            },
+        )
+    }
+}
+
+impl Deploy {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// In sentences.
+    pub fn run(self) -> anyhow::Result<()> {
+        let folder = self
+            .folder
+            .canonicalize()
+            .with_context(|| format!("read {}", self.folder.display()))?;
+        if !folder.is_dir() {
+            anyhow::bail!("{} is not a folder", folder.display());
+        }
+        ask(
+            &self.data,
+            &Request::Deploy {
+                site: self.site,
+                folder,
+            },
+        )
+    }
+}

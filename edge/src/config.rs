@@ -1,0 +1,501 @@
+//! What a steward can set: one TOML file beside the data, every key with a default and a sentence.
+
+use crate::addresses::Network;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use verge_sync::manifest::MANIFEST_BYTES_MAX;
+
+/// The file name inside the data directory.
+pub const FILE_NAME: &str = "config.toml";
+
+/// The documented defaults, as `verge init` writes them.
+pub const TEMPLATE: &str = include_str!("config_template.toml");
+
+/// Everything that a steward can set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where visitors and publishers reach this node.
+    pub listen: Listen,
+    /// The DNS zones that this node expects its region to have.
+    pub zones: Zones,
+    /// Where certificates come from.
+    pub tls: Tls,
+    /// What one visitor may take.
+    pub visitors: Visitors,
+    /// Memory that is spent to save disk reads.
+    pub cache: Cache,
+    /// What a push may bring.
+    pub push: Push,
+    /// What a build may take.
+    pub build: Build,
+    /// How the disk is looked after.
+    pub store: StoreCare,
+}
+
+/// Addresses and ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// Plain HTTP; empty for none.
+    pub http: Vec<SocketAddr>,
+    /// HTTPS; empty for none.
+    pub https: Vec<SocketAddr>,
+    /// `git push` over SSH; empty for none.
+    pub ssh: Vec<SocketAddr>,
+    /// The HTTPS port in URLs that are shown to people, where it is not the one listened on.
+    pub public_https_port: Option<u16>,
+    /// The SSH port in URLs that are shown to people, where it is not the one listened on.
+    pub public_ssh_port: Option<u16>,
+}
+
+/// The region's two zones, for `verge config check`; the region's own step is what counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Zones {
+    /// Under which every site has its label.
+    pub site: Option<String>,
+    /// Under which the admin pages are.
+    pub admin: Option<String>,
+    /// Accepts that pages of any site can set cookies for the admin pages.
+    pub accept_shared_domain: bool,
+}
+
+/// Where certificates come from: files, or a CA of this node's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// `"local"`: this node makes its own CA; browsers trust it once `local-ca.pem` is imported.
+    pub ca: Option<LocalCa>,
+    /// A PEM file: the certificate and its chain.
+    pub certificate: Option<PathBuf>,
+    /// A PEM file: the certificate's private key.
+    pub key: Option<PathBuf>,
+}
+
+/// The one kind of CA that a node can be for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LocalCa {
+    /// Made on first start, kept in the data directory.
+    Local,
+}
+
+/// Limits on connections.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Visitors {
+    /// Open connections at once.
+    pub connections_max: usize,
+    /// Open connections of one address (IPv6: of one /64) among these; more are closed at once.
+    pub connections_per_address_max: u32,
+    /// Bytes of a request's header.
+    pub header_bytes_max: usize,
+    /// Header fields of a request.
+    pub headers_max: usize,
+    /// Bytes of a request's path and query.
+    pub uri_bytes_max: usize,
+    /// HTTP/2 streams of one connection at once.
+    pub streams_max: u32,
+    /// HTTP/2 streams of one connection that may be cancelled within 10 s.
+    pub resets_max: u32,
+    /// HTTP/2 frames of one connection within 10 s that ask for nothing.
+    pub control_frames_max: u32,
+    /// Time for a request's header to arrive.
+    pub header_timeout_ms: u64,
+    /// Time for a TLS handshake.
+    pub handshake_timeout_ms: u64,
+    /// Time that a connection may do nothing.
+    pub idle_timeout_ms: u64,
+    /// Bytes per second that a visitor must take of an answer, on average over `slow_timeout_ms`.
+    pub bytes_per_second_min: u64,
+    /// Time over which the pace of a visitor is measured.
+    pub slow_timeout_ms: u64,
+    /// Time that open requests get to end after SIGTERM.
+    pub drain_timeout_ms: u64,
+    /// Threads that serve; 0 is one for each core.
+    pub threads: usize,
+    /// TCP proxies, whose connections must begin with a PROXY protocol header, version 2.
+    pub proxy_protocol_from: Vec<Network>,
+    /// HTTP proxies, whose requests must carry `X-Forwarded-For` and `X-Forwarded-Proto`.
+    pub forwarded_from: Vec<Network>,
+}
+
+/// Memory budgets in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// Path tables of sites that were visited of late.
+    pub manifest_bytes: u64,
+    /// Small files that were visited of late.
+    pub body_bytes: u64,
+}
+
+/// What a push may bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Push {
+    /// Bytes that one push may send.
+    pub pack_bytes_max: u64,
+    /// Pushes and builds at once; others wait.
+    pub at_once_max: usize,
+    /// Memory of one `git` process.
+    pub git_memory_bytes_max: u64,
+}
+
+/// What a build may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Build {
+    /// Memory of one build (`RLIMIT_DATA`).
+    pub memory_bytes_max: u64,
+    /// Threads of one build; 0 is one for each core.
+    pub threads: usize,
+    /// Files and folders of a site.
+    pub entries_max: u64,
+    /// Bytes of one file.
+    pub file_bytes_max: u64,
+    /// Bytes of all files of a site together.
+    pub site_bytes_max: u64,
+}
+
+/// How the disk is looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreCare {
+    /// Days in which every stored byte is read again and compared with its digest; 0 for never.
+    pub scrub_days: u32,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let any = |port| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+        Self {
+            http: vec![any(80)],
+            https: vec![any(443)],
+            ssh: vec![any(2222)],
+            public_https_port: None,
+            public_ssh_port: None,
+        }
+    }
+}
+
+impl Default for Visitors {
+    fn default() -> Self {
+        Self {
+            connections_max: 4_096,
+            connections_per_address_max: 256,
+            header_bytes_max: 16 << 10,
+            headers_max: 100,
+            uri_bytes_max: 8 << 10,
+            streams_max: 100,
+            resets_max: 500,
+            control_frames_max: 1000,
+            header_timeout_ms: 10_000,
+            handshake_timeout_ms: 10_000,
+            idle_timeout_ms: 60_000,
+            bytes_per_second_min: 1024,
+            slow_timeout_ms: 30_000,
+            drain_timeout_ms: 10_000,
+            threads: 0,
+            proxy_protocol_from: Vec::new(),
+            forwarded_from: Vec::new(),
+        }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            manifest_bytes: 16 << 20,
+            body_bytes: 16 << 20,
+        }
+    }
+}
+
+impl Default for Push {
+    fn default() -> Self {
+        Self {
+            pack_bytes_max: 512 << 20,
+            at_once_max: 2,
+            git_memory_bytes_max: 256 << 20,
+        }
+    }
+}
+
+impl Default for Build {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 192 << 20,
+            threads: 0,
+            entries_max: 50_000,
+            file_bytes_max: 100 << 20,
+            site_bytes_max: 1 << 30,
+        }
+    }
+}
+
+impl Default for StoreCare {
+    fn default() -> Self {
+        Self { scrub_days: 30 }
+    }
+}
+
+/// A configuration that cannot be used; the steward is at fault and told what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No such file, or it cannot be read.
+    #[error("read {path}; run `verge init` first or name its directory with --data", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not TOML, or a key that does not exist.
+    #[error("{path}: {detail}", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words, with line and column.
+        detail: String,
+    },
+    /// A value that cannot work.
+    #[error("{key}: {why}")]
+    Value {
+        /// The key, with its table.
+        key: &'static str,
+        /// What is wrong and what to write instead.
+        why: String,
+    },
+}
+
+impl Config {
+    /// Reads `path` and checks every value.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: path.to_owned(),
+            detail: error.to_string().trim_end().to_owned(),
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The rules that go beyond types.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] names the first key that cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_doors()?;
+        if let Some((key, _zero)) = self.counts().into_iter().find(|(_, number)| *number == 0) {
+            return wrong(key, "must be more than 0");
+        }
+        if self.visitors.header_bytes_max < 8_192 {
+            return wrong("visitors.header_bytes_max", "must be at least 8192");
+        }
+        if self.cache.manifest_bytes < MANIFEST_BYTES_MAX {
+            let why = "must be at least 16777216: the largest path table";
+            return wrong("cache.manifest_bytes", why);
+        }
+        if self.build.memory_bytes_max < 64 << 20 {
+            let why = "a build needs at least 67108864 (64 MiB)";
+            return wrong("build.memory_bytes_max", why);
+        }
+        Ok(())
+    }
+
+    /// Listeners and certificates have to go together.
+    fn check_doors(&self) -> Result<(), ConfigError> {
+        if self.tls.ca.is_some() && self.tls.certificate.is_some() {
+            return wrong(
+                "tls",
+                "name either `ca` or `certificate` and `key`, not both",
+            );
+        }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return wrong(
+                "tls",
+                "`certificate` and `key` go together: name both or none",
+            );
+        }
+        if self.listen.http.is_empty() && !self.has_tls() {
+            let why = "without certificates only `listen.http` can be served, and it is empty";
+            return wrong("tls", why);
+        }
+        if self.listen.http.is_empty() && self.listen.https.is_empty() {
+            return wrong("listen", "name at least one address in `http` or `https`");
+        }
+        Ok(())
+    }
+
+    /// Numbers of which 0 makes no sense.
+    fn counts(&self) -> [(&'static str, u64); 16] {
+        let (visitors, push, build) = (&self.visitors, &self.push, &self.build);
+        let per_address = u64::from(visitors.connections_per_address_max);
+        [
+            ("visitors.connections_max", wide(visitors.connections_max)),
+            ("visitors.connections_per_address_max", per_address),
+            ("visitors.headers_max", wide(visitors.headers_max)),
+            ("visitors.resets_max", u64::from(visitors.resets_max)),
+            (
+                "visitors.control_frames_max",
+                u64::from(visitors.control_frames_max),
+            ),
+            ("visitors.slow_timeout_ms", visitors.slow_timeout_ms),
+            ("visitors.streams_max", u64::from(visitors.streams_max)),
+            ("visitors.header_timeout_ms", visitors.header_timeout_ms),
+            (
+                "visitors.handshake_timeout_ms",
+                visitors.handshake_timeout_ms,
+            ),
+            ("visitors.idle_timeout_ms", visitors.idle_timeout_ms),
+            ("push.pack_bytes_max", push.pack_bytes_max),
+            ("push.at_once_max", wide(push.at_once_max)),
+            ("push.git_memory_bytes_max", push.git_memory_bytes_max),
+            ("build.entries_max", build.entries_max),
+            ("build.file_bytes_max", build.file_bytes_max),
+            ("build.site_bytes_max", build.site_bytes_max),
+        ]
+    }
+
+    /// Whether visitors can be served over HTTPS at all.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.tls.ca.is_some() || self.tls.certificate.is_some()
+    }
+
+    /// As TOML, with every key.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("every value of a configuration has a TOML form")
+    }
+}
+
+impl Visitors {
+    /// Time that open requests get to end after SIGTERM.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+}
+
+fn wrong(key: &'static str, why: &str) -> Result<(), ConfigError> {
+    let why = why.to_owned();
+    Err(ConfigError::Value { key, why })
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn template_is_the_default() {
+        let read: Config = toml::from_str(TEMPLATE).unwrap();
+        assert_eq!(read, Config::default());
+    }
+
+    /// The parts derive their defaults beside their code; the steward's file says the same.
+    #[test]
+    fn defaults_are_those_of_the_parts() {
+        let (config, edge) = (Config::default(), crate::listen::Limits::default());
+        let receive = crate::receive::Limits::default();
+        let caches = crate::sites::CacheBudget::default();
+        assert_eq!(config.visitors.connections_max, edge.connection_count_max);
+        assert_eq!(config.visitors.header_bytes_max, edge.header_bytes_max);
+        assert_eq!(config.visitors.headers_max, edge.header_count_max);
+        assert_eq!(config.visitors.streams_max, edge.stream_count_max);
+        assert_eq!(config.cache.manifest_bytes, caches.manifest_bytes_max);
+        assert_eq!(config.cache.body_bytes, caches.body_bytes_max);
+        assert_eq!(config.push.pack_bytes_max, receive.push_bytes);
+        assert_eq!(config.push.at_once_max, receive.pushes);
+        assert_eq!(config.push.git_memory_bytes_max, receive.git_data_bytes);
+        let limits = crate::publish::limits(&config.build);
+        assert_eq!(limits, verge_builder::Limits::default());
+    }
+
+    #[test]
+    fn template_names_every_key() {
+        for line in Config::default().to_toml().lines() {
+            if let Some((key, _)) = line.split_once(" = ") {
+                assert!(
+                    TEMPLATE.contains(&format!("{key} = ")),
+                    "{key} is not documented"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn printed_form_is_read_back() {
+        let config = Config::default();
+        assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let rows = [
+            (
+                "[tls]\nca = \"local\"\ncertificate = \"a\"\nkey = \"b\"",
+                "tls: name either",
+            ),
+            (
+                "[tls]\nkey = \"b\"",
+                "tls: `certificate` and `key` go together",
+            ),
+            (
+                "[listen]\nhttp = []\nhttps = []",
+                "tls: without certificates",
+            ),
+            (
+                "[tls]\nca = \"local\"\n[listen]\nhttp = []\nhttps = []",
+                "listen: name at least one",
+            ),
+            (
+                "[cache]\nmanifest_bytes = 1",
+                "cache.manifest_bytes: must be at least",
+            ),
+            (
+                "[push]\nat_once_max = 0",
+                "push.at_once_max: must be more than 0",
+            ),
+            (
+                "[build]\nmemory_bytes_max = 1",
+                "build.memory_bytes_max: a build needs",
+            ),
+            (
+                "[visitors]\nheader_bytes_max = 100",
+                "visitors.header_bytes_max: must be at least",
+            ),
+        ];
+        for (text, expected) in rows {
+            let config: Config = toml::from_str(text).unwrap();
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_key_is_refused_with_its_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        std::fs::write(&path, "[listen]\nhtpp = []\n").unwrap();
+        let error = Config::read(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("line 2") && error.contains("htpp"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,350 @@
+//! One connection from its first byte to its last: protocol, deadlines, drain.
+//!
+//! Owned by a task of the worker that accepted it; ends by itself, by its deadline, by a drain, or
+//! with the worker. Its memory is bounded by hyper's buffers and one piece per open answer.
+
+use super::activity::{Activity, Patience};
+use super::coalesce::Coalescing;
+use super::frames::FrameLimits;
+use super::guarded::Guarded;
+use super::head_scan::HeadLimits;
+use super::pace::{Pace, PaceLimit};
+use super::{Door, Transport, answer};
+use crate::limits::Limits;
+use crate::listen::Phase;
+use crate::welcome::Socket;
+use http::header::{CONNECTION, HeaderValue};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// What the visitor's side and ours agreed to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// After a deadline a connection is told to end, and so much later it is cut.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// One piece per stream: hyper's 400 KB would let a hundred slow streams hold 40 MB.
+const SEND_BYTES_MAX: usize = 32 << 10;
+/// Nobody uploads here: the smallest window that the protocol starts with.
+const RECEIVE_WINDOW_BYTES: u32 = 65_535;
+/// Room for a head of the largest size; beyond it a body's next piece is not asked for.
+const HTTP1_BUFFER_BYTES_MAX: usize = 32 << 10;
+
+/// Serves until one side ends the connection. Errors are the visitor's and are not reported.
+pub(crate) async fn serve<S>(
+    stream: S,
+    protocol: Protocol,
+    door: Arc<Door>,
+    transport: Transport,
+    phase: watch::Receiver<Phase>,
+) where
+    S: Socket,
+{
+    let visit = Arc::new(Visit {
+        door,
+        transport,
+        activity: Activity::new(),
+    });
+    match protocol {
+        Protocol::Http1 => serve_http1(stream, visit, phase).await,
+        Protocol::Http2 => serve_http2(stream, visit, phase).await,
+    }
+}
+
+/// What the requests of one connection share.
+struct Visit {
+    door: Arc<Door>,
+    transport: Transport,
+    activity: Arc<Activity>,
+}
+
+async fn serve_http1<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Receiver<Phase>) {
+    let limits = &visit.door.limits;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Our own deadline tells a slow head from an idle connection, hyper's does not.
+        .header_read_timeout(None)
+        // Who has sent all may still read; who is gone lets a write fail.
+        .half_close(true)
+        // The stream beneath refuses what is larger.
+        .max_header_size(limits.header_bytes_max)
+        // Not pipeline_flush: it holds the answer to a bad head back while bytes of it are unread.
+        .max_buf_size(HTTP1_BUFFER_BYTES_MAX.max(2 * limits.header_bytes_max));
+    if limits.header_count_max != 100 {
+        // 100 is hyper's own limit, for which it needs no allocation.
+        builder.max_headers(limits.header_count_max);
+    }
+    let stream = Guarded::new(stream, head_limits(limits), Arc::clone(&visit.activity));
+    let beneath = stream.clone();
+    let guard = Guard::new(&visit);
+    let clock = visit.door.clock.clone();
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let visit = Arc::clone(&visit);
+        async move {
+            let held = visit.activity.begin();
+            let has_body = !hyper::body::Body::is_end_stream(request.body());
+            let mut answer = answer(&visit.door, &visit.transport, &request, held).await;
+            if has_body {
+                // It is not read, so what follows it on the connection cannot be found.
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let end_gracefully = http1::Connection::graceful_shutdown;
+    let ended = drive(connection, end_gracefully, &beneath, guard, phase).await;
+    if ended == Ended::ByItself {
+        beneath.finish(clock.now()).await;
+    }
+}
+
+async fn serve_http2<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Receiver<Phase>) {
+    let limits = &visit.door.limits;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.stream_count_max)
+        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+        .max_send_buf_size(SEND_BYTES_MAX)
+        .initial_stream_window_size(RECEIVE_WINDOW_BYTES)
+        .initial_connection_window_size(RECEIVE_WINDOW_BYTES);
+    let activity = Arc::clone(&visit.activity);
+    let stream = Coalescing::guarded(stream, frame_limits(limits), activity);
+    let beneath = stream.clone();
+    let guard = Guard::new(&visit);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let visit = Arc::clone(&visit);
+        async move {
+            let held = visit.activity.begin();
+            Ok::<_, Infallible>(answer(&visit.door, &visit.transport, &request, held).await)
+        }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let end_gracefully = http2::Connection::graceful_shutdown;
+    drive(connection, end_gracefully, &beneath, guard, phase).await;
+}
+
+fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits {
+        bytes_max: limits.header_bytes_max,
+        header_count_max: limits.header_count_max,
+        target_bytes_max: limits.uri_bytes_max,
+    }
+}
+
+fn frame_limits(limits: &Limits) -> FrameLimits {
+    FrameLimits {
+        control_count_max: limits.control_frame_count_max,
+        reset_count_max: limits.reset_count_max,
+        // As many again, for a list that is a little too long to get its 431.
+        block_bytes_max: limits.header_bytes_max.saturating_mul(2),
+    }
+}
+
+/// The stream beneath a connection, for whoever drives the connection.
+trait Beneath {
+    /// Called after every poll of the connection: writes out what it left, and tells whether the
+    /// connection is to end whatever it thinks itself.
+    fn poll_after(&self, cx: &mut Context<'_>) -> Poll<After>;
+
+    /// What the visitor's machine has acknowledged.
+    fn acknowledged_bytes(&self) -> Option<u64>;
+
+    /// Lets go of what the kernel still holds for the visitor, once the connection is closed.
+    fn abandon(&self);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Settled,
+    End,
+}
+
+impl<S: Socket> Beneath for Guarded<S> {
+    fn poll_after(&self, _cx: &mut Context<'_>) -> Poll<After> {
+        Poll::Ready(if self.is_refusal_due() {
+            After::End
+        } else {
+            After::Settled
+        })
+    }
+
+    fn acknowledged_bytes(&self) -> Option<u64> {
+        self.acknowledged_bytes()
+    }
+
+    fn abandon(&self) {
+        self.abandon();
+    }
+}
+
+impl<S: Socket> Beneath for Coalescing<S> {
+    fn poll_after(&self, cx: &mut Context<'_>) -> Poll<After> {
+        match ready!(self.poll_drain(cx)) {
+            Ok(()) => Poll::Ready(After::Settled),
+            Err(_visitor_is_gone) => Poll::Ready(After::End),
+        }
+    }
+
+    fn acknowledged_bytes(&self) -> Option<u64> {
+        self.acknowledged_bytes()
+    }
+
+    fn abandon(&self) {
+        self.abandon();
+    }
+}
+
+/// How a connection came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    ByItself,
+    /// Its time was over.
+    Cut,
+}
+
+/// The deadlines of one connection.
+struct Guard {
+    activity: Arc<Activity>,
+    patience: Patience,
+    pace: Pace,
+    slow_time: Duration,
+}
+
+impl Guard {
+    fn new(visit: &Visit) -> Self {
+        let limits = &visit.door.limits;
+        Self {
+            activity: Arc::clone(&visit.activity),
+            patience: Patience {
+                idle: limits.idle_time,
+                head: limits.header_time,
+            },
+            pace: Pace::new(PaceLimit {
+                bytes_min: limits.slow_bytes_min(),
+                time: limits.slow_time,
+            }),
+            slow_time: limits.slow_time,
+        }
+    }
+
+    /// Called after every poll: begins to measure, or stops.
+    fn measure(&mut self, beneath: &impl Beneath) {
+        if !self.activity.is_busy() {
+            self.pace.rest();
+        } else if self.activity.is_blocked() && !self.pace.is_marked() {
+            self.pace
+                .begin(Instant::now(), beneath.acknowledged_bytes());
+        } else if self.pace.deadline().is_none() {
+            // Most answers end before the kernel would have to be asked about them.
+            self.pace.begin(Instant::now(), None);
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let quiet = || self.activity.deadline(&self.patience);
+        self.pace.deadline().unwrap_or_else(quiet)
+    }
+
+    /// When to look at the latest: an answer that waits for a window wakes nobody.
+    fn next_look(&self, now: Instant) -> Instant {
+        self.deadline().min(now + self.slow_time)
+    }
+
+    /// What to do now that a timer went off.
+    fn judge(&mut self, now: Instant, beneath: &impl Beneath) -> Verdict {
+        if self.activity.is_busy() && !self.pace.is_marked() {
+            self.pace.begin(now, beneath.acknowledged_bytes());
+        }
+        if self.deadline() > now {
+            Verdict::Wait
+        } else if self.pace.deadline().is_none() {
+            Verdict::SayGoodbye
+        } else if self.pace.is_too_slow(now, beneath.acknowledged_bytes()) {
+            Verdict::Cut
+        } else {
+            Verdict::Wait
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Wait,
+    SayGoodbye,
+    Cut,
+}
+
+/// Polls `connection` to its end: settled after every poll, asked to end when the edge drains or it
+/// is idle for too long, cut when it does not, or takes its answers too slowly.
+async fn drive<C>(
+    connection: C,
+    end_gracefully: fn(Pin<&mut C>),
+    beneath: &impl Beneath,
+    mut guard: Guard,
+    mut phase: watch::Receiver<Phase>,
+) -> Ended
+where
+    C: Future,
+{
+    let mut connection = pin!(connection);
+    let mut timer = pin!(tokio::time::sleep_until(guard.next_look(Instant::now())));
+    let mut draining = pin!(async move {
+        // An error says that the edge is gone, which is the same to a connection.
+        drop(phase.wait_for(|phase| *phase != Phase::Serving).await);
+    });
+    let (mut is_ending, mut is_over, mut is_late) = (false, false, false);
+    std::future::poll_fn(|cx| {
+        if !is_ending && draining.as_mut().poll(cx).is_ready() {
+            is_ending = true;
+            end_gracefully(connection.as_mut());
+        }
+        is_over = is_over || connection.as_mut().poll(cx).is_ready();
+        match beneath.poll_after(cx) {
+            Poll::Ready(After::Settled) if is_over => return Poll::Ready(Ended::ByItself),
+            Poll::Ready(After::End) => return Poll::Ready(Ended::ByItself),
+            Poll::Ready(After::Settled) | Poll::Pending => {}
+        }
+        guard.measure(beneath);
+        if guard.activity.take_urgency() && !is_late && guard.deadline() < timer.deadline() {
+            timer.as_mut().reset(guard.deadline());
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            match guard.judge(now, beneath) {
+                Verdict::Cut => {
+                    beneath.abandon();
+                    return Poll::Ready(Ended::Cut);
+                }
+                Verdict::SayGoodbye if is_late => return Poll::Ready(Ended::Cut),
+                Verdict::SayGoodbye => {
+                    is_late = true;
+                    if !is_ending && !is_over {
+                        is_ending = true;
+                        end_gracefully(connection.as_mut());
+                        cx.waker().wake_by_ref();
+                    }
+                    timer.as_mut().reset(now + FAREWELL);
+                }
+                Verdict::Wait => timer.as_mut().reset(guard.next_look(now)),
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,263 @@
+//! The frames of one direction of an HTTP/2 connection, counted by their headers alone.
+//!
+//! The library bounds memory; here floods of cheap frames are bounded, which cost processor time
+//! and no memory: pings, settings, priorities, resets (also those that a visitor makes *us* send),
+//! empty data, endless header blocks. Pure: it is shown bytes and time; it keeps nine bytes.
+
+/// What one connection may send in ten seconds, and in one header block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FrameLimits {
+    /// Frames that carry no request and no body.
+    pub(super) control_count_max: u32,
+    /// Cancelled streams.
+    pub(super) reset_count_max: u32,
+    /// Bytes of one header block, as compressed.
+    pub(super) block_bytes_max: usize,
+}
+
+/// The limits are per this many milliseconds.
+pub(super) const WINDOW_MS: u64 = 10_000;
+/// RFC 9113 section 3.4: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".
+const PREFACE_BYTES: usize = 24;
+const HEADER_BYTES: usize = 9;
+/// A header block of the largest size fits in two frames; h2spec sends a handful.
+const CONTINUATION_COUNT_MAX: u32 = 32;
+/// One credit per so many bytes that we sent: a browser updates windows every 16 KiB or later.
+const UPDATE_BYTES: u64 = 1024;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const PUSH_PROMISE: u8 = 5;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// The visitor is over a limit: the connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flood;
+
+/// Where in the byte stream of one direction we are.
+#[derive(Debug)]
+pub(super) struct FrameCounter {
+    limits: FrameLimits,
+    header: [u8; HEADER_BYTES],
+    header_len: usize,
+    /// Bytes to pass over: the preface, a payload.
+    skip: usize,
+    /// Of the header block that is open: its frames and bytes.
+    block: Option<(u32, usize)>,
+    window_began_ms: u64,
+    control_count: u32,
+    reset_count: u32,
+    update_count: u64,
+}
+
+impl FrameCounter {
+    /// For what a visitor sends.
+    pub(super) fn of_visitor(limits: FrameLimits) -> Self {
+        Self {
+            skip: PREFACE_BYTES,
+            ..Self::of_ours(limits)
+        }
+    }
+
+    /// For what we send.
+    pub(super) fn of_ours(limits: FrameLimits) -> Self {
+        Self {
+            limits,
+            header: [0; HEADER_BYTES],
+            header_len: 0,
+            skip: 0,
+            block: None,
+            window_began_ms: 0,
+            control_count: 0,
+            reset_count: 0,
+            update_count: 0,
+        }
+    }
+
+    /// Whether a frame or a header block has begun and not ended.
+    pub(super) fn is_inside(&self) -> bool {
+        self.skip > 0 || self.header_len > 0 || self.block.is_some()
+    }
+
+    /// Whether a frame has begun and not ended.
+    pub(super) fn is_inside_frame(&self) -> bool {
+        self.skip > 0 || self.header_len > 0
+    }
+
+    /// Counts the frames in `bytes`, the next of the stream. `sent_bytes`: what we sent in all.
+    pub(super) fn count(
+        &mut self,
+        mut bytes: &[u8],
+        now_ms: u64,
+        sent_bytes: u64,
+    ) -> Result<(), Flood> {
+        if now_ms.saturating_sub(self.window_began_ms) >= WINDOW_MS {
+            self.window_began_ms = now_ms;
+            (self.control_count, self.reset_count) = (0, 0);
+        }
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip = self.skip.saturating_sub(skipped);
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let missing = HEADER_BYTES.saturating_sub(self.header_len);
+            let (head, rest) = bytes.split_at(missing.min(bytes.len()));
+            let end = self.header_len.saturating_add(head.len());
+            if let Some(room) = self.header.get_mut(self.header_len..end) {
+                room.copy_from_slice(head);
+            }
+            self.header_len = end;
+            bytes = rest;
+            if self.header_len == HEADER_BYTES {
+                self.header_len = 0;
+                self.count_frame(sent_bytes)?;
+            }
+        }
+    }
+
+    fn count_frame(&mut self, sent_bytes: u64) -> Result<(), Flood> {
+        let [a, b, c, kind, flags, ..] = self.header;
+        let length = (usize::from(a) << 16) | (usize::from(b) << 8) | usize::from(c);
+        self.skip = length;
+        match kind {
+            HEADERS | PUSH_PROMISE | CONTINUATION => self.count_block(kind, flags, length),
+            DATA if length > 0 || flags & END_STREAM != 0 => Ok(()),
+            RST_STREAM => {
+                self.reset_count = self.reset_count.saturating_add(1);
+                within(self.reset_count, self.limits.reset_count_max)
+            }
+            WINDOW_UPDATE => {
+                self.update_count = self.update_count.saturating_add(1);
+                let earned = sent_bytes / UPDATE_BYTES;
+                if self.update_count <= earned {
+                    return Ok(());
+                }
+                // What went over the credit is counted below, once.
+                self.update_count = earned;
+                self.count_control()
+            }
+            _ => self.count_control(),
+        }
+    }
+
+    fn count_control(&mut self) -> Result<(), Flood> {
+        self.control_count = self.control_count.saturating_add(1);
+        within(self.control_count, self.limits.control_count_max)
+    }
+
+    fn count_block(&mut self, kind: u8, flags: u8, length: usize) -> Result<(), Flood> {
+        let (frames, bytes) = match self.block {
+            Some((frames, bytes)) if kind == CONTINUATION => {
+                (frames.saturating_add(1), bytes.saturating_add(length))
+            }
+            _ => (0, length),
+        };
+        self.block = (flags & END_HEADERS == 0).then_some((frames, bytes));
+        if frames > CONTINUATION_COUNT_MAX || bytes > self.limits.block_bytes_max {
+            return Err(Flood);
+        }
+        Ok(())
+    }
+}
+
+fn within(count: u32, max: u32) -> Result<(), Flood> {
+    if count <= max { Ok(()) } else { Err(Flood) }
+}
+
+/// GOAWAY with `ENHANCE_YOUR_CALM` (RFC 9113 sections 6.8 and 7), for no stream in particular.
+pub(super) const CALM_DOWN: [u8; 17] = [
+    0, 0, 8, 7, 0, 0, 0, 0, 0, // Eight bytes, GOAWAY, no flags, the connection.
+    0x7f, 0xff, 0xff, 0xff, // Any stream may have been processed.
+    0, 0, 0, 11,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: FrameLimits = FrameLimits {
+        control_count_max: 10,
+        reset_count_max: 5,
+        block_bytes_max: 1000,
+    };
+
+    fn frame(kind: u8, flags: u8, length: u8) -> Vec<u8> {
+        let mut bytes = vec![0, 0, length, kind, flags, 0, 0, 0, 1];
+        bytes.resize(HEADER_BYTES + usize::from(length), 7);
+        bytes
+    }
+
+    /// Feeds `count` frames, in pieces of `piece` bytes.
+    fn feed(bytes: &[u8], piece: usize) -> Result<(), Flood> {
+        let mut counter = FrameCounter::of_visitor(LIMITS);
+        counter.count(&[b'P'; PREFACE_BYTES], 0, 0)?;
+        for piece in bytes.chunks(piece) {
+            counter.count(piece, 0, 0)?;
+        }
+        assert!(!counter.is_inside());
+        Ok(())
+    }
+
+    #[test]
+    fn each_kind_has_its_limit() {
+        let rows: [(&str, Vec<u8>, usize); 8] = [
+            ("PING", frame(6, 0, 8), 10),
+            ("SETTINGS", frame(4, 0, 0), 10),
+            ("PRIORITY", frame(2, 0, 5), 10),
+            ("unknown", frame(77, 0, 9), 10),
+            ("empty DATA", frame(DATA, 0, 0), 10),
+            ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 4), 10),
+            ("RST_STREAM", frame(RST_STREAM, 0, 4), 5),
+            (
+                "requests",
+                [frame(HEADERS, END_HEADERS, 5), frame(DATA, END_STREAM, 0)].concat(),
+                usize::MAX,
+            ),
+        ];
+        for (name, bytes, max) in rows {
+            for piece in [1, 7, 1000] {
+                let count = max.min(2000);
+                assert_eq!(feed(&bytes.repeat(count), piece), Ok(()), "{name}");
+                if max < 2000 {
+                    assert_eq!(feed(&bytes.repeat(count + 1), piece), Err(Flood), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_block_ends() {
+        let block = |count: usize, length: u8| {
+            let mut bytes = frame(HEADERS, 0, 1);
+            bytes.extend(frame(CONTINUATION, 0, length).repeat(count));
+            bytes.extend(frame(CONTINUATION, END_HEADERS, 0));
+            bytes
+        };
+        assert_eq!(feed(&block(31, 10), 100), Ok(()));
+        assert_eq!(feed(&block(32, 0), 100), Err(Flood), "too many frames");
+        assert_eq!(feed(&block(9, 111), 100), Ok(()));
+        assert_eq!(feed(&block(9, 112), 100), Err(Flood), "too many bytes");
+        let mut counter = FrameCounter::of_ours(LIMITS);
+        counter.count(&frame(HEADERS, 0, 1), 0, 0).unwrap();
+        assert!(counter.is_inside() && !counter.is_inside_frame());
+    }
+
+    #[test]
+    fn the_count_begins_again_and_downloads_earn_updates() {
+        let mut counter = FrameCounter::of_ours(LIMITS);
+        let pings = frame(6, 0, 8).repeat(10);
+        assert_eq!(counter.count(&pings, 0, 0), Ok(()));
+        assert_eq!(counter.count(&pings, WINDOW_MS, 0), Ok(()));
+        assert_eq!(counter.count(&pings, 2 * WINDOW_MS - 1, 0), Err(Flood));
+        let mut counter = FrameCounter::of_ours(LIMITS);
+        let updates = frame(WINDOW_UPDATE, 0, 4).repeat(100);
+        assert_eq!(counter.count(&updates, 0, 100 * UPDATE_BYTES), Ok(()));
+        assert_eq!(counter.count(&updates, 0, 100 * UPDATE_BYTES), Err(Flood));
+    }
+}

@@ -1,0 +1,185 @@
+//! A request becomes an answer: screen -> route -> negotiate -> conditional -> range -> respond.
+//!
+//! Every step but the last reading of bytes is a pure function with a table test in its own file.
+//! Nothing here logs a visitor's address, nor a host that is not ours: attackers choose names.
+
+pub(crate) mod activity;
+pub mod body;
+mod coalesce;
+mod conditional;
+pub(crate) mod connection;
+mod fetch;
+pub(crate) mod fields;
+mod forwarded;
+mod frames;
+mod guarded;
+mod head_scan;
+pub mod health;
+mod multipart;
+mod negotiate;
+mod pace;
+mod path;
+mod plan;
+mod range;
+pub(crate) mod redirects;
+mod reserved;
+mod respond;
+mod route;
+#[cfg(test)]
+mod sample;
+mod screen;
+mod takeout;
+mod tar;
+mod target;
+#[cfg(test)]
+mod torture;
+
+use crate::listen::Limits;
+use crate::sites::{LoadError, SiteAt, Sites};
+use crate::tls::TlsResolver;
+use body::{Body, Content};
+use fields::Terms;
+use health::Assurances;
+use http::header::{ACCEPT_LANGUAGE, CONTENT_LENGTH};
+use http::{Method, Request, Response, StatusCode};
+use plan::{Asked, Plan, plan_found, plan_refused};
+use respond::{Caching, Head};
+use route::{Route, Target};
+use screen::Screened;
+pub(crate) use screen::{Channel, Transport};
+use std::sync::Arc;
+use verge_sync::clock::Clock;
+
+/// What all connections of an edge serve from.
+pub(crate) struct Door {
+    pub(crate) sites: Arc<Sites>,
+    /// The certificates at hand; without, port 80 serves.
+    pub(crate) tls: Option<Arc<TlsResolver>>,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    /// The port that redirects from port 80 name.
+    pub(crate) https_port: u16,
+    pub(crate) assurances: Assurances,
+}
+
+/// An answer before it is tied to a connection.
+struct Reply {
+    head: Head,
+    content: Content,
+}
+
+impl Reply {
+    fn empty(head: Head) -> Self {
+        Self {
+            head,
+            content: Content::Nothing,
+        }
+    }
+
+    /// One of our own short pages.
+    fn page(status: StatusCode) -> Self {
+        Self::explained(respond::page(status))
+    }
+
+    /// `head` with the sentence that belongs to its status.
+    fn explained(head: Head) -> Self {
+        let text = respond::page_text(head.status);
+        Self {
+            head,
+            content: Content::Whole(text.into()),
+        }
+    }
+}
+
+/// Answers one request. Never fails: what goes wrong has a status.
+pub(crate) async fn answer<B, G>(
+    door: &Door,
+    transport: &Transport,
+    request: &Request<B>,
+    held: G,
+) -> Response<Body<G>>
+where
+    B: http_body::Body,
+{
+    let mut reply = match screen::screen(door, transport, request) {
+        Screened::Answered(reply) => *reply,
+        Screened::Visit(site, is_secure) => visit(door, site, request, is_secure).await,
+    };
+    if *request.method() == Method::HEAD {
+        drop_body(&mut reply);
+    }
+    let mut response = Response::new(Body::new(reply.content, held));
+    *response.status_mut() = reply.head.status;
+    *response.headers_mut() = reply.head.headers;
+    response
+}
+
+/// HEAD: the length of what GET would send, and nothing of it.
+fn drop_body(reply: &mut Reply) {
+    if let Content::Whole(bytes) = &reply.content {
+        let headers = &mut reply.head.headers;
+        headers.entry(CONTENT_LENGTH).or_insert(bytes.len().into());
+    }
+    reply.content = Content::Nothing;
+}
+
+/// Answers GET or HEAD for a site of ours.
+async fn visit<B>(door: &Door, site: SiteAt, request: &Request<B>, secure: bool) -> Reply {
+    match try_visit(door, site, request, secure).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            // What the disk does has been reported; a line for every request would fill it.
+            if !matches!(error, LoadError::Read(_)) {
+                tracing::error!(site = %site.site, version = %site.version, %error, "not served");
+            }
+            Reply::page(StatusCode::SERVICE_UNAVAILABLE)
+        }
+    }
+}
+
+async fn try_visit<B>(
+    door: &Door,
+    site: SiteAt,
+    request: &Request<B>,
+    secure: bool,
+) -> Result<Reply, LoadError> {
+    let loaded = door.sites.manifest(site.version).await?;
+    let (uri, headers) = (request.uri(), request.headers());
+    let is_head = *request.method() == Method::HEAD;
+    let language = headers.get(ACCEPT_LANGUAGE);
+    let target = Target {
+        path: uri.path(),
+        query: uri.query(),
+        language: language.and_then(|line| line.to_str().ok()),
+    };
+    let routed = route::route(loaded.manifest(), loaded.redirects(), &target);
+    let asked = Asked {
+        is_head,
+        headers,
+        now: door.clock.now(),
+    };
+    let mut plan = match routed.route {
+        Route::Found(entry) => plan_found(&entry, loaded.is_immutable(&entry), &asked),
+        Route::Refused(status, page) => plan_refused(page.as_ref(), status, &asked),
+        Route::Redirect(to) => Plan::bare(respond::redirect(
+            to.status,
+            &to.location,
+            Caching::Revalidate,
+        )),
+        Route::Reserved(kind) => {
+            return reserved::answer(door, site, &loaded, kind, request).await;
+        }
+        Route::Bad => return Ok(Reply::page(StatusCode::BAD_REQUEST)),
+    };
+    if routed.by_language {
+        fields::vary(&mut plan.head.headers, "Accept-Language");
+    }
+    if plan.is_of_the_site() {
+        let terms = Terms {
+            secure,
+            hsts_max_age: door.assurances.certificate_life,
+        };
+        loaded.fields().apply(&routed.path, &mut plan.head, &terms);
+    }
+    fetch::read(door, loaded.manifest(), plan, is_head).await
+}

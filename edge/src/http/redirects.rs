@@ -1,0 +1,514 @@
+//! The site's own `_redirects`, indexed: the first rule that answers a request (http.md section 2).
+//!
+//! Rules hang on a tree of path segments, so a request looks only at rules whose path matches, in
+//! time linear in the path, whatever the number of rules. Nothing here fails: a rule that could
+//! not become a valid answer is dropped when the manifest is read.
+
+use super::target::Target;
+use http::StatusCode;
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use verge_builder::rules::{Action, Captures, Piece, Redirect, Redirects, Segment};
+
+/// All rules of a site.
+#[derive(Default)]
+pub(crate) struct RedirectIndex {
+    rules: Vec<Rule>,
+    root: Node,
+}
+
+struct Rule {
+    source: Redirect,
+    target: Target,
+    action: Act,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Rewrite,
+    Redirect(StatusCode),
+    Refuse(StatusCode),
+}
+
+/// Rules by the next segment of their path.
+#[derive(Default)]
+struct Node {
+    literals: HashMap<String, Node>,
+    placeholder: Option<Box<Node>>,
+    /// Rules whose `*` stands here.
+    star: Leaves,
+    /// Rules that end here.
+    end: Leaves,
+}
+
+/// Rules of one path.
+#[derive(Default)]
+struct Leaves {
+    plain: Vec<usize>,
+    /// Those that ask for a text in the query, by the first such name and its text: a thousand
+    /// numbers of one old script cost as much as one.
+    by_query: HashMap<String, HashMap<String, Vec<usize>>>,
+}
+
+/// What of a request the rules look at.
+pub(super) struct Question<'a> {
+    /// Decoded, in NFC, with a slash at the start.
+    pub path: &'a str,
+    /// As it was asked.
+    pub query: Option<&'a str>,
+    /// `Accept-Language`.
+    pub language: Option<&'a str>,
+    /// Whether the site answers the path by itself.
+    pub has_file: bool,
+}
+
+/// What the first rule that matches says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ruling {
+    /// Another file under this address, by its encoded path.
+    Rewrite(String),
+    /// Elsewhere.
+    Redirect(StatusCode, String),
+    /// This status, with the file at an encoded path as its page.
+    Refuse(StatusCode, String),
+}
+
+/// The answer of the rules.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub ruling: Option<Ruling>,
+    /// Whether another `Accept-Language` could have changed it.
+    pub by_language: bool,
+}
+
+impl RedirectIndex {
+    pub(crate) fn new(redirects: Redirects) -> Self {
+        let mut index = Self::default();
+        for source in redirects.0 {
+            index.add(source);
+        }
+        index
+    }
+
+    fn add(&mut self, source: Redirect) {
+        let Some(target) = Target::compile(&source.to) else {
+            return;
+        };
+        let status = StatusCode::from_u16(source.action.status());
+        let (Ok(status), is_here) = (status, target.is_here()) else {
+            return;
+        };
+        let action = match source.action {
+            Action::Redirect(_) => Act::Redirect(status),
+            Action::Rewrite if is_here => Act::Rewrite,
+            Action::Refuse(_) if is_here => Act::Refuse(status),
+            Action::Rewrite | Action::Refuse(_) => return,
+        };
+        let position = self.rules.len();
+        let mut node = &mut self.root;
+        for segment in &source.from.head {
+            node = match segment {
+                // `/a/` and `/a` are one rule; `/` is the root itself.
+                Segment::Literal(text) if text.is_empty() => node,
+                Segment::Literal(text) => node.literals.entry(text.clone()).or_default(),
+                Segment::Placeholder(_) => node.placeholder.get_or_insert_default(),
+            };
+        }
+        match &source.from.star {
+            Some(_) => node.star.add(position, &source),
+            None => node.end.add(position, &source),
+        }
+        self.rules.push(Rule {
+            source,
+            target,
+            action,
+        });
+    }
+
+    /// The first rule that answers.
+    pub(super) fn find(&self, question: &Question<'_>) -> Found {
+        let mut found = Found::default();
+        if self.rules.is_empty() {
+            return found;
+        }
+        let mut candidates = Vec::new();
+        let segments: Vec<&str> = question.path.split('/').filter(|s| !s.is_empty()).collect();
+        let query = OnceCell::new();
+        let query = || query.get_or_init(|| Query::read(question.query.unwrap_or_default()));
+        self.root.collect(&segments, &query, &mut candidates);
+        candidates.sort_unstable();
+        let mut first = None;
+        for rule in candidates.iter().filter_map(|at| self.rules.get(*at)) {
+            if question.has_file && !rule.source.is_forced {
+                continue;
+            }
+            if !rule.has_query(&query) {
+                continue;
+            }
+            if !rule.source.languages.is_empty() {
+                found.by_language = true;
+                let first = first.get_or_insert_with(|| question.language.and_then(first_language));
+                if !rule.suits(first.as_deref()) {
+                    continue;
+                }
+            }
+            let Some(captures) = rule.captures(question, &query) else {
+                continue;
+            };
+            let Some(place) = rule.target.fill(&captures, question.query) else {
+                continue;
+            };
+            found.ruling = Some(match rule.action {
+                Act::Rewrite => Ruling::Rewrite(place),
+                Act::Redirect(status) => Ruling::Redirect(status, place),
+                Act::Refuse(status) => Ruling::Refuse(status, place),
+            });
+            break;
+        }
+        found
+    }
+}
+
+impl Node {
+    /// Every rule whose path matches; no node is visited twice.
+    fn collect<'q>(&self, segments: &[&str], query: &impl Fn() -> &'q Query, out: &mut Vec<usize>) {
+        self.star.collect(query, out);
+        let Some((first, rest)) = segments.split_first() else {
+            self.end.collect(query, out);
+            return;
+        };
+        if let Some(node) = self.literals.get(*first) {
+            node.collect(rest, query, out);
+        }
+        if let Some(node) = &self.placeholder {
+            node.collect(rest, query, out);
+        }
+    }
+}
+
+impl Leaves {
+    fn add(&mut self, position: usize, rule: &Redirect) {
+        let text = rule
+            .query
+            .iter()
+            .find_map(|condition| match &condition.value {
+                Piece::Literal(text) => Some((&condition.name, text)),
+                Piece::Capture(_) => None,
+            });
+        let list = match text {
+            Some((name, text)) => {
+                let texts = self.by_query.entry(name.clone()).or_default();
+                texts.entry(text.clone()).or_default()
+            }
+            None => &mut self.plain,
+        };
+        list.push(position);
+    }
+
+    fn collect<'q>(&self, query: &impl Fn() -> &'q Query, out: &mut Vec<usize>) {
+        out.extend_from_slice(&self.plain);
+        if self.by_query.is_empty() {
+            return;
+        }
+        for (name, value) in &query().0 {
+            let texts = self.by_query.get(name);
+            out.extend(
+                texts
+                    .and_then(|texts| texts.get(value))
+                    .into_iter()
+                    .flatten(),
+            );
+        }
+    }
+}
+
+/// Parameters by name, each with its first value, decoded.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// `a=1&b=2` as HTML forms write it; what does not decode to text is as if not there.
+    fn read(query: &str) -> Self {
+        let pairs = query.split('&').filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            form_text(name).zip(form_text(value))
+        });
+        let mut pairs: Vec<(String, String)> = pairs.collect();
+        pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
+        pairs.dedup_by(|(later, _), (first, _)| later == first);
+        Self(pairs)
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        let found = self
+            .0
+            .binary_search_by(|(known, _)| known.as_str().cmp(name));
+        let (_, value) = self.0.get(found.ok()?)?;
+        Some(value)
+    }
+}
+
+impl Rule {
+    /// Whether the query has what the rule asks for.
+    fn has_query<'q>(&self, query: &impl Fn() -> &'q Query) -> bool {
+        self.source.query.iter().all(|condition| {
+            let value = query().value(&condition.name);
+            match &condition.value {
+                Piece::Literal(text) => value == Some(text.as_str()),
+                Piece::Capture(_) => value.is_some(),
+            }
+        })
+    }
+
+    fn captures<'q>(
+        &self,
+        question: &Question<'_>,
+        query: &impl Fn() -> &'q Query,
+    ) -> Option<Captures> {
+        let plain = question.path.trim_end_matches('/');
+        let plain = if plain.is_empty() { "/" } else { plain };
+        let from = &self.source.from;
+        let mut captures = from
+            .captures(question.path)
+            .or_else(|| from.captures(plain))
+            .or_else(|| from.captures(&format!("{plain}/")))?;
+        for condition in &self.source.query {
+            if let Piece::Capture(name) = &condition.value {
+                let value = query().value(&condition.name)?;
+                captures.0.push((name.clone(), value.to_owned()));
+            }
+        }
+        Some(captures)
+    }
+
+    /// Whether one of the rule's languages is the visitor's first, or the wider one of it.
+    fn suits(&self, first: Option<&str>) -> bool {
+        let Some(first) = first else {
+            return false;
+        };
+        self.source.languages.iter().any(|wanted| {
+            first
+                .strip_prefix(wanted.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        })
+    }
+}
+
+/// The language that is wanted most, in lower case; of equals the one that stands first.
+fn first_language(line: &str) -> Option<String> {
+    let mut best: Option<(f32, &str)> = None;
+    for element in line.split(',') {
+        let (name, parameter) = element.split_once(';').unwrap_or((element, ""));
+        let weight = parameter.trim().strip_prefix("q=");
+        let Some(weight) = weight.map_or(Some(1.0), |q| q.trim().parse::<f32>().ok()) else {
+            continue;
+        };
+        let name = name.trim();
+        let is_language = !name.is_empty() && name != "*" && weight > 0.0;
+        if is_language && best.is_none_or(|(known, _)| weight > known) {
+            best = Some((weight, name));
+        }
+    }
+    best.map(|(_, name)| name.to_ascii_lowercase())
+}
+
+fn form_text(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::sample::rules_of;
+    use proptest::prelude::*;
+    use std::time::Duration;
+    use verge_sync::clock::stopwatch;
+
+    fn ask<'a>(path: &'a str, query: Option<&'a str>, language: Option<&'a str>) -> Question<'a> {
+        Question {
+            path,
+            query,
+            language,
+            has_file: false,
+        }
+    }
+
+    fn shown(ruling: Option<Ruling>) -> String {
+        match ruling {
+            None => "-".to_owned(),
+            Some(Ruling::Rewrite(target)) => format!("200 {target}"),
+            Some(Ruling::Redirect(status, target) | Ruling::Refuse(status, target)) => {
+                format!("{} {target}", status.as_u16())
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_rule_in_the_file_wins_wherever_it_hangs() {
+        let rules = rules_of(
+            "/a/:x/c /one\n/a/b/* /two\n/:x/b/c /four\n\
+             /q a=1 b=:b /five/:b\n/q a=1 /six\n/q /seven?z=1\n/* /eight 302\n",
+        );
+        let rows = [
+            ("/a/b/c", None, "301 /one"),
+            ("/a/b/d", None, "301 /two"),
+            ("/a/b", None, "301 /two"),
+            ("/z/b/c/", None, "301 /four"),
+            ("/q", Some("a=1&b=x%20y"), "301 /five/x%20y?a=1&b=x%20y"),
+            ("/q", Some("b=2&a=1"), "301 /five/2?b=2&a=1"),
+            ("/q", Some("a=1"), "301 /six?a=1"),
+            ("/q", Some("a=2&a=1"), "301 /seven?z=1"),
+            ("/q", Some("a=%zz"), "301 /seven?z=1"),
+            ("/q", Some("\"<>"), "301 /seven?z=1"),
+            ("/", None, "302 /eight"),
+            ("/x", Some("\"{}"), "302 /eight?%22%7B%7D"),
+        ];
+        for (path, query, expected) in rows {
+            let found = rules.find(&ask(path, query, None));
+            assert_eq!(shown(found.ruling), expected, "{path} {query:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_wins_over_what_is_not_forced() {
+        let rules = rules_of("/a /b\n/a /c 302!\n");
+        for (has_file, expected) in [(false, "301 /b"), (true, "302 /c")] {
+            let question = Question {
+                has_file,
+                ..ask("/a", None, None)
+            };
+            assert_eq!(shown(rules.find(&question).ruling), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_language_decides_and_is_named_in_vary() {
+        let rules = rules_of("/a /de 302 Language=de,fr\n/a /en\n/b /c\n");
+        let rows = [
+            ("/a", None, "301 /en", true),
+            ("/a", Some("de"), "302 /de", true),
+            ("/a", Some("DE-at, en"), "302 /de", true),
+            ("/a", Some("den"), "301 /en", true),
+            ("/a", Some("en;q=0.5, fr;q=0.8"), "302 /de", true),
+            ("/a", Some("en, de"), "301 /en", true),
+            ("/a", Some("de;q=0, en;q=0.1"), "301 /en", true),
+            ("/a", Some("*, de;q=x, de;q=nan"), "301 /en", true),
+            ("/b", Some("de"), "301 /c", false),
+        ];
+        for (path, language, expected, by_language) in rows {
+            let found = rules.find(&ask(path, None, language));
+            assert_eq!(found.by_language, by_language, "{path} {language:?}");
+            assert_eq!(shown(found.ruling), expected, "{path} {language:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_of_a_hostile_manifest_is_dropped() {
+        let good = rules_of("/a https://x.example/\n");
+        let mut rule = good.rules.into_iter().next().unwrap().source;
+        for origin in [
+            "//evil",
+            "javascript:x",
+            "https://",
+            "https://a b",
+            "http://a\r\n",
+        ] {
+            rule.to.origin = Some(origin.to_owned());
+            let index = RedirectIndex::new(Redirects(vec![rule.clone()]));
+            assert!(index.rules.is_empty(), "{origin}");
+        }
+        rule.to.origin = Some("https://x.example".to_owned());
+        rule.action = Action::Rewrite;
+        let index = RedirectIndex::new(Redirects(vec![rule.clone()]));
+        assert!(index.rules.is_empty(), "nothing is fetched from elsewhere");
+        rule.to.origin = None;
+        rule.to.pieces = vec![Piece::Literal("//evil.example\r\nx: y \u{e9}".to_owned())];
+        rule.action = Action::Redirect(301);
+        let index = RedirectIndex::new(Redirects(vec![rule]));
+        let found = index.find(&ask("/a", None, None));
+        assert_eq!(
+            shown(found.ruling),
+            "301 /evil.example%0D%0Ax:%20y%20%C3%A9"
+        );
+    }
+
+    /// The number is for `docs/http.md`; a timing is never asserted.
+    #[test]
+    fn what_a_thousand_rules_cost() {
+        let kinds: [(&str, &dyn Fn(usize) -> String); 4] = [
+            ("literal", &|n| format!("/old/page{n} /new/{n}\n")),
+            ("placeholder", &|n| {
+                format!("/:year/post{n}/:slug /new/{n}/:slug\n")
+            }),
+            ("splat", &|n| format!("/dir{n}/* /new/{n}/:splat\n")),
+            ("query", &|n| format!("/p id={n} /new/{n}\n")),
+        ];
+        for (kind, line) in kinds {
+            let rules = rules_of(&(0..1_000).map(line).collect::<String>());
+            let paths = [
+                "/old/page999",
+                "/2026/post999/a",
+                "/dir999/a/b",
+                "/p",
+                "/none/at/all",
+            ];
+            let (mut answered, mut time) = (0, Duration::ZERO);
+            for _round in 0..200 {
+                for path in paths {
+                    let watch = stopwatch();
+                    let found = rules.find(&ask(path, Some("id=999"), None));
+                    time += watch.elapsed();
+                    answered += usize::from(found.ruling.is_some());
+                }
+            }
+            assert_eq!(answered, 200, "{kind}");
+            println!("1,000 {kind} rules: {:?} for each request", time / 1_000);
+        }
+    }
+
+    proptest! {
+        /// The index gives what reading the rules one after the other gives.
+        #[test]
+        fn the_index_finds_what_a_search_finds(
+            rules in proptest::collection::vec("(/(a|b|:x|:y)){1,3}(/\\*)? /t(/:x)?", 1..30),
+            path in "(/(a|b|c)){0,4}/?",
+        ) {
+            let text: String = rules.iter().map(|rule| format!("{rule}\n")).collect();
+            let path = if path.is_empty() { "/" } else { &path };
+            let read = Redirects::read(text.as_bytes(), &mut |_lost| {});
+            let searched = read.find(path, &[], &[], false).map(|found| {
+                format!("301 {}", found.rule.to.fill(&found.captures, &str::to_owned))
+            });
+            let found = RedirectIndex::new(read).find(&ask(path, None, None));
+            prop_assert_eq!(shown(found.ruling), searched.unwrap_or_else(|| "-".to_owned()));
+        }
+
+        /// Whatever is asked, a location is one that may be sent, and leads where the rule says.
+        #[test]
+        fn a_location_is_always_valid(path in "/\\PC{0,40}", query in "\\PC{0,40}", id in ".{0,20}") {
+            let rules = rules_of(
+                "/a/:x https://x.example/:x 302\n/p id=:id /:id/:id?a=:id#:id\n/* /:splat 302\n",
+            );
+            let query = format!("id={id}&{query}");
+            for path in [path.as_str(), "/p"] {
+                let found = rules.find(&ask(path, Some(&query), None));
+                let Some(Ruling::Redirect(_, location)) = found.ruling else { continue };
+                prop_assert!(location.bytes().all(|b| b.is_ascii_graphic()), "{}", location);
+                let is_here = location.starts_with('/') && !location.starts_with("//");
+                prop_assert!(is_here || location.starts_with("https://x.example/"), "{}", location);
+            }
+        }
+    }
+}

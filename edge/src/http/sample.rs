@@ -1,0 +1,60 @@
+//! Small manifests for the tables of this module.
+
+use super::redirects::RedirectIndex;
+use verge_builder::rules::Redirects;
+use verge_sync::clock::UnixTime;
+use verge_sync::manifest::{
+    BlobRef, Coding, Content, ContentPath, Delivery, Location, Manifest, Representation,
+};
+use verge_sync::{Digest, SitePath};
+
+/// A manifest with these paths; each file's bytes are its own name.
+pub(super) fn manifest_of(paths: &[&str]) -> Manifest {
+    let mut content = Content::default();
+    let mut delivery = Delivery::default();
+    for path in paths {
+        let bytes = path.as_bytes();
+        let identity = Digest::of(bytes);
+        let length = u64::try_from(bytes.len()).unwrap();
+        let path = SitePath::new(path).unwrap();
+        let media_type = "text/html; charset=utf-8".to_owned();
+        content.paths.insert(
+            path.clone(),
+            ContentPath {
+                identity,
+                length,
+                media_type,
+            },
+        );
+        let blob_index = u32::try_from(delivery.blobs.len()).unwrap();
+        delivery.blobs.push(BlobRef {
+            digest: identity,
+            bytes: length,
+        });
+        let representation = Representation {
+            coding: Coding::Identity,
+            digest: identity,
+            sha256: [0; 32],
+            length,
+            location: Some(Location {
+                blob_index,
+                offset: 0,
+            }),
+        };
+        delivery
+            .representations
+            .insert(identity, vec![representation]);
+        delivery.first_seen.insert(path, UnixTime(784_111_777));
+    }
+    Manifest::decode(delivery.encode(&content).unwrap()).unwrap()
+}
+
+/// The rules of a `_redirects` file, as the builder reads it.
+pub(super) fn rules_of(redirects: &str) -> RedirectIndex {
+    let mut lost = Vec::new();
+    let rules = Redirects::read(redirects.as_bytes(), &mut |problem| {
+        lost.push(problem.to_string())
+    });
+    assert_eq!(lost, Vec::<String>::new());
+    RedirectIndex::new(rules)
+}

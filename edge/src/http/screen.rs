@@ -1,0 +1,229 @@
+//! What is decided before a site is asked: whose host it is, and whether the request is one that
+//! a site can answer (http.md sections 1 and 6).
+
+use super::{Door, Reply, forwarded, respond, route};
+use crate::host::Host;
+use crate::listen::Limits;
+use crate::sites::SiteAt;
+use http::header::{EXPECT, HOST};
+use http::{Method, Request, StatusCode, Uri, Version};
+use respond::{Caching, Head};
+
+/// How a request reached us.
+pub(crate) struct Transport {
+    pub(crate) channel: Channel,
+    /// From a proxy that is believed about whom it asks for.
+    pub(crate) is_forwarded: bool,
+}
+
+/// What carries a connection.
+pub(crate) enum Channel {
+    /// In the clear: port 80.
+    Plain,
+    /// Over TLS, for the name that the handshake asked for.
+    Tls {
+        /// None only where a default certificate answers handshakes without a name.
+        sni: Option<Host>,
+    },
+}
+
+/// The first decision about a request.
+pub(super) enum Screened {
+    /// It needs no site.
+    Answered(Box<Reply>),
+    /// GET or HEAD for this site, and whether it comes over TLS, as far as the visitor is concerned.
+    Visit(SiteAt, bool),
+}
+
+/// The answer to a request that no site is asked about; boxed, since it is rare and large.
+type Refused = Box<Reply>;
+
+/// Looks at everything but the path's meaning.
+pub(super) fn screen<B: http_body::Body>(
+    door: &Door,
+    transport: &Transport,
+    request: &Request<B>,
+) -> Screened {
+    match try_screen(door, transport, request) {
+        Ok((site, is_secure)) => Screened::Visit(site, is_secure),
+        Err(reply) => Screened::Answered(reply),
+    }
+}
+
+fn try_screen<B: http_body::Body>(
+    door: &Door,
+    transport: &Transport,
+    request: &Request<B>,
+) -> Result<(SiteAt, bool), Refused> {
+    check_size(request, &door.limits)?;
+    check_known_method(request)?;
+    let told = if transport.is_forwarded {
+        Some(forwarded::read(request.headers()).ok_or_else(bad_request)?)
+    } else {
+        None
+    };
+    let host = match told.as_ref().and_then(|told| told.host.as_deref()) {
+        Some(name) => Host::parse(name).ok(),
+        None => requested_host(request)?,
+    };
+    let site = host.as_ref().and_then(|host| door.sites.find(host));
+    let (Some(host), Some(site)) = (host, site) else {
+        return Err(page(StatusCode::MISDIRECTED_REQUEST));
+    };
+    if told.is_none() {
+        check_name(door, &transport.channel, &host)?;
+    }
+    check_expectation(request)?;
+    check_method(request)?;
+    let is_secure = match &told {
+        Some(told) => told.is_secure,
+        None => matches!(transport.channel, Channel::Tls { .. }),
+    };
+    let secure = (!is_secure).then(|| https_location(door, &host, request.uri()));
+    if let Some(location) = secure.flatten() {
+        let status = StatusCode::PERMANENT_REDIRECT;
+        let head = respond::redirect(status, &location, Caching::NoStore);
+        return Err(empty(head));
+    }
+    Ok((site, is_secure))
+}
+
+/// Ends the connection: what a visitor meant by this is unknown.
+fn bad_request() -> Refused {
+    explained(respond::closing_page(StatusCode::BAD_REQUEST))
+}
+
+fn page(status: StatusCode) -> Refused {
+    Box::new(Reply::page(status))
+}
+
+fn explained(head: Head) -> Refused {
+    Box::new(Reply::explained(head))
+}
+
+fn empty(head: Head) -> Refused {
+    Box::new(Reply::empty(head))
+}
+
+fn check_size<B>(request: &Request<B>, limits: &Limits) -> Result<(), Refused> {
+    let target = request.uri().path_and_query();
+    if target.is_some_and(|target| target.as_str().len() > limits.uri_bytes_max) {
+        return Err(explained(respond::closing_page(StatusCode::URI_TOO_LONG)));
+    }
+    // hyper counts the headers of HTTP/1.1 as it reads them, those of HTTP/2 it does not.
+    if request.headers().len() > limits.header_count_max {
+        return Err(page(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    }
+    Ok(())
+}
+
+/// Whether the value of `Host` can be one.
+pub(super) fn is_valid_host_line(value: &[u8]) -> bool {
+    std::str::from_utf8(value).is_ok_and(|name| Host::parse(name).is_ok())
+}
+
+/// `:authority` or `Host`, which must agree if both are there. `None` is a host that nobody can
+/// have, or none at all in HTTP/1.0.
+fn requested_host<B>(request: &Request<B>) -> Result<Option<Host>, Refused> {
+    let mut lines = request.headers().get_all(HOST).iter();
+    let line = lines.next();
+    if lines.next().is_some() {
+        return Err(bad_request());
+    }
+    let named = match line {
+        Some(value) => Some(value.to_str().map_err(|_not_ascii| bad_request())?),
+        None => None,
+    };
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    match (authority, named) {
+        (Some(authority), Some(named)) => {
+            let (authority, named) = (Host::parse(authority).ok(), Host::parse(named).ok());
+            if authority == named {
+                Ok(authority)
+            } else {
+                Err(bad_request())
+            }
+        }
+        (Some(name), None) if request.version() >= Version::HTTP_2 => Ok(Host::parse(name).ok()),
+        // An HTTP/1.1 request has a Host header even if its target is a whole URI.
+        (_, None) if request.version() >= Version::HTTP_11 => Err(bad_request()),
+        (Some(name), None) | (None, Some(name)) => Ok(Host::parse(name).ok()),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A connection made for one site asks for another: allowed only if one certificate covers both.
+fn check_name(door: &Door, channel: &Channel, host: &Host) -> Result<(), Refused> {
+    let Channel::Tls { sni: Some(sni) } = channel else {
+        return Ok(());
+    };
+    let covered = sni == host
+        || door.sites.is_any_host()
+        || door
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.is_same_certificate(sni, host));
+    if covered {
+        Ok(())
+    } else {
+        Err(page(StatusCode::MISDIRECTED_REQUEST))
+    }
+}
+
+fn check_expectation<B>(request: &Request<B>) -> Result<(), Refused> {
+    let mut expected = request.headers().get_all(EXPECT).iter();
+    if expected.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        Ok(())
+    } else {
+        Err(page(StatusCode::EXPECTATION_FAILED))
+    }
+}
+
+/// Methods whose target is no page, or that repeat what they were sent: whatever the host.
+fn check_known_method<B>(request: &Request<B>) -> Result<(), Refused> {
+    let mut head = match *request.method() {
+        Method::CONNECT | Method::TRACE => respond::method_not_allowed(),
+        _ => return Ok(()),
+    };
+    if *request.method() == Method::CONNECT {
+        // What follows may be meant for somebody else.
+        respond::close(&mut head, request.version());
+    }
+    Err(explained(head))
+}
+
+fn check_method<B: http_body::Body>(request: &Request<B>) -> Result<(), Refused> {
+    let has_body = !request.body().is_end_stream();
+    let closing = |mut head: Head| {
+        if has_body {
+            // The body is not read, so what follows it on the connection cannot be found.
+            respond::close(&mut head, request.version());
+        }
+        Err(explained(head))
+    };
+    match *request.method() {
+        Method::GET | Method::HEAD | Method::OPTIONS if has_body => {
+            closing(respond::page(StatusCode::PAYLOAD_TOO_LARGE))
+        }
+        Method::GET | Method::HEAD => Ok(()),
+        Method::OPTIONS => Err(empty(respond::options())),
+        _ => closing(respond::method_not_allowed()),
+    }
+}
+
+/// Where port 80 sends a visitor: the same place over TLS, while a valid certificate is there.
+/// Challenges of a certificate authority are answered in the clear.
+fn https_location(door: &Door, host: &Host, uri: &Uri) -> Option<String> {
+    let tls = door.tls.as_ref()?;
+    if !tls.is_valid_for(host, door.clock.now()) || route::is_acme_challenge(uri.path()) {
+        return None;
+    }
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let port = match door.https_port {
+        443 => String::new(),
+        port => format!(":{port}"),
+    };
+    target
+        .starts_with('/')
+        .then(|| format!("https://{host}{port}{target}"))
+}

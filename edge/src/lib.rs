@@ -1,0 +1,26 @@
+//! A Verge node: serves visitors, receives pushes, and the `verge` command.
+
+pub mod addresses;
+pub mod admin;
+pub mod app;
+pub mod build_child;
+pub mod cli;
+pub mod config;
+mod error_chain;
+pub mod found;
+pub mod host;
+pub mod http;
+pub mod limits;
+pub mod listen;
+pub mod node_keys;
+mod proxy_protocol;
+pub mod publish;
+pub mod pushes;
+pub mod receive;
+pub mod region;
+mod site_turns;
+pub mod sites;
+pub mod ssh_key;
+mod tcp_info;
+pub mod tls;
+mod welcome;

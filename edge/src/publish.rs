@@ -1,0 +1,335 @@
+//! From a tree to a deploy: the build in a child process, its blobs into the store, the record that
+//! puts the version in place.
+//!
+//! A crash before the record leaves only blobs that nothing names; the next collection removes
+//! them. One publication of a site runs at a time, and only so many builds of all sites.
+
+mod rollback;
+
+pub use rollback::RollBackError;
+
+use crate::build_child::{BuildChild, BuildChildError};
+use crate::config;
+use crate::region::{RegionView, WriteError};
+use crate::site_turns::SiteTurns;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+use verge_builder::{Built, Job, Limits, Outcome, Source};
+use verge_sync::clock::{Clock, stopwatch};
+use verge_sync::digest::Digest;
+use verge_sync::id::{AccountId, SiteId, Version};
+use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use verge_sync::record::{Cause, Deploy, GitSource};
+use verge_sync::store::scrub::recheck;
+use verge_sync::store::{BlobPin, Staged, Store, StoreError};
+
+/// Takes trees and puts them in place.
+pub struct Publishing {
+    store: Store,
+    region: Arc<RegionView>,
+    clock: Clock,
+    limits: config::Build,
+    builds: BuildChild,
+    slots: Semaphore,
+    turns: SiteTurns,
+}
+
+/// What is to be published.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// The site.
+    pub site: SiteId,
+    /// For whom.
+    pub account: AccountId,
+    /// The files.
+    pub source: Source,
+    /// The commit, if the files are one.
+    pub commit: Option<String>,
+    /// What caused it.
+    pub cause: Cause,
+}
+
+/// How a publication ended well.
+#[derive(Debug, Clone)]
+pub enum Published {
+    /// The tree is what is already in place.
+    Unchanged(Version),
+    /// A new version is in place, durably.
+    Deployed(Box<Built>),
+}
+
+/// Why nothing was put in place.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The build ended without a version.
+    #[error(transparent)]
+    Build(#[from] BuildChildError),
+    /// The folder is not there, or not for this node to see.
+    #[error("the node cannot read {}: {}; nothing was published", .0.display(), .1)]
+    Folder(PathBuf, #[source] std::io::Error),
+    /// Our own directory, or a folder around it.
+    #[error(
+        "{} and the node's data directory lie one in the other, and the node's keys and other sites' files would be published: name another folder",
+        .0.display()
+    )]
+    OwnData(PathBuf),
+    /// The version takes more than the site may have.
+    #[error(
+        "the version takes {bytes} bytes with all its codings, the site may have {max}: make files smaller, or ask for a larger quota"
+    )]
+    OverQuota {
+        /// What it takes.
+        bytes: u64,
+        /// What the site may have.
+        max: u64,
+    },
+    /// What the build left is not a whole version: an error of ours.
+    #[error(
+        "the new version is not whole ({0}); nothing was published, the last version is still served"
+    )]
+    NotWhole(String),
+    /// The store said no.
+    #[error(
+        "the node could not keep the new version: {0}; nothing was published, the last version is still served"
+    )]
+    Store(#[from] StoreError),
+    /// The record could not be written.
+    #[error(transparent)]
+    Record(#[from] WriteError),
+}
+
+impl Publishing {
+    /// Ready to build in `builds`.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        region: Arc<RegionView>,
+        clock: Clock,
+        limits: config::Build,
+        builds: BuildChild,
+        at_once_max: usize,
+    ) -> Self {
+        let slots = Semaphore::new(at_once_max);
+        Self {
+            store,
+            region,
+            clock,
+            limits,
+            builds,
+            slots,
+            turns: SiteTurns::default(),
+        }
+    }
+
+    /// Builds `publication` and puts it in place. Lines for the publisher go to `log`; a publisher
+    /// who has gone away stops nothing.
+    ///
+    /// # Errors
+    /// [`PublishError`]; the version in place stays.
+    pub async fn publish(
+        &self,
+        publication: Publication,
+        log: &mpsc::Sender<String>,
+    ) -> Result<Published, PublishError> {
+        self.region.check_may_deploy(publication.site)?;
+        let source = self.checked_source(&publication.source)?;
+        let _turn = self.turns.turn(publication.site).await;
+        let _slot = self
+            .slots
+            .acquire()
+            .await
+            .map_err(|_closed| WriteError::Stopping)?;
+        let started = stopwatch();
+        let (previous, _kept) = self.pin_previous(publication.site);
+        let staging = self.store.staging()?;
+        let job = self.job(source, previous, staging.path());
+        let outcome = self.builds.run(&job, log).await?;
+        let built = match outcome {
+            Outcome::Unchanged { version } => return Ok(Published::Unchanged(version)),
+            Outcome::Built(built) => built,
+        };
+        self.check_quota(publication.site, &built)?;
+        let _pin = self.keep(&built, staging.path().to_owned()).await?;
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let body = self.deploy_body(&publication, &built);
+        self.region.deploy(publication.site, body).await?;
+        tracing::info!(site = %publication.site.short(), version = %built.version.short(), took_ms, "deployed");
+        Ok(Published::Deployed(built))
+    }
+
+    /// The source by the name without links that was checked: a link could be turned round later.
+    fn checked_source(&self, source: &Source) -> Result<Source, PublishError> {
+        let Source::Folder(folder) = source else {
+            return Ok(source.clone());
+        };
+        let real = |path: &Path| {
+            let path = path.to_owned();
+            path.canonicalize()
+                .map_err(|error| PublishError::Folder(path, error))
+        };
+        let (folder, own) = (real(folder)?, real(self.store.dir())?);
+        if folder.starts_with(&own) || own.starts_with(&folder) {
+            return Err(PublishError::OwnData(folder));
+        }
+        Ok(Source::Folder(folder))
+    }
+
+    fn deploy_body(&self, publication: &Publication, built: &Built) -> Deploy {
+        let commit = publication.commit.as_deref().and_then(commit_bytes);
+        Deploy {
+            version: built.version,
+            content: built.content_digest,
+            recipe: built.recipe,
+            blobs: built.sequence_digest,
+            blobs_bytes: built.version_bytes,
+            git: commit.map(|commit| GitSource {
+                sequence: None,
+                commit,
+            }),
+            time: self.clock.now(),
+            cause: publication.cause,
+            account: publication.account,
+            provider: self.region.slot().provider,
+        }
+    }
+
+    /// The smaller of the site's own quota and the region's limit counts, for one version.
+    fn check_quota(&self, site: SiteId, built: &Built) -> Result<(), PublishError> {
+        let effect = self.region.effect();
+        let region = effect.chain.current().body.limits.site_bytes_max;
+        let own = effect.site(&site).map_or(0, |site| site.body.quota_bytes);
+        let max = if own == 0 { region } else { own.min(region) };
+        if built.version_bytes > max {
+            return Err(PublishError::OverQuota {
+                bytes: built.version_bytes,
+                max,
+            });
+        }
+        Ok(())
+    }
+
+    /// The version in place, kept from collection while the new one may reuse its blobs.
+    fn pin_previous(&self, site: SiteId) -> (Option<PathBuf>, Option<BlobPin>) {
+        let Some(version) = self.region.version_in_place(site) else {
+            return (None, None);
+        };
+        let digest = version.digest();
+        let pin = self.store.pin([digest]);
+        let bytes = self
+            .store
+            .blobs()
+            .read_verified(&digest, MANIFEST_BYTES_MAX);
+        let manifest = bytes
+            .ok()
+            .flatten()
+            .and_then(|bytes| Manifest::decode(bytes).ok());
+        let Some(manifest) = manifest else {
+            // A damaged manifest costs a full build, not a deploy.
+            return (None, Some(pin));
+        };
+        let all = manifest.blobs().map(|blob| blob.digest).chain([digest]);
+        let pin = self.store.pin(all);
+        (Some(self.blob_path(&digest)), Some(pin))
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs_folder().join(digest.to_string())
+    }
+
+    fn blobs_folder(&self) -> PathBuf {
+        self.store.dir().join("blobs")
+    }
+
+    fn job(&self, source: Source, previous: Option<PathBuf>, staging: &Path) -> Job {
+        Job {
+            source,
+            previous,
+            blobs: self.blobs_folder(),
+            staging: staging.to_owned(),
+            limits: limits(&self.limits),
+            time: self.clock.now(),
+            threads: threads(self.limits.threads),
+        }
+    }
+
+    /// Moves the new blobs into the store, and makes sure that the whole version is there.
+    async fn keep(&self, built: &Built, staging: PathBuf) -> Result<BlobPin, PublishError> {
+        let pin = self
+            .store
+            .pin(built.new_blobs.iter().map(|blob| blob.digest));
+        let staged: Vec<Staged> = built
+            .new_blobs
+            .iter()
+            .map(|blob| Staged {
+                path: staging.join(blob.digest.to_string()),
+                digest: blob.digest,
+            })
+            .collect();
+        let (store, version) = (self.store.clone(), built.version);
+        let kept = tokio::task::spawn_blocking(move || {
+            // A damaged blob of the right length would stay in the place of the whole one.
+            for file in &staged {
+                if let Some(damage) = recheck(&store, file.digest)? {
+                    tracing::error!(blob = %damage.digest, moved_to = %damage.moved_to.display(), "a damaged blob is replaced");
+                }
+            }
+            store.blobs().adopt_all(&staged)?;
+            whole(&store, version)
+        });
+        kept.await
+            .map_err(|panic| PublishError::NotWhole(panic.to_string()))??;
+        Ok(pin)
+    }
+}
+
+/// The bytes of a commit's name.
+fn commit_bytes(hex: &str) -> Option<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2);
+    let bytes: Option<Vec<u8>> = pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    bytes.filter(|bytes| bytes.len() == 20 || bytes.len() == 32)
+}
+
+/// Checks that `version` is complete: its manifest sound, its sequence and every blob there in full
+/// length.
+fn whole(store: &Store, version: Version) -> Result<(), PublishError> {
+    let bytes = store
+        .blobs()
+        .read_verified(&version.digest(), MANIFEST_BYTES_MAX)?;
+    let bytes = bytes.ok_or_else(|| PublishError::NotWhole(format!("no manifest {version}")))?;
+    let manifest =
+        Manifest::decode(bytes).map_err(|error| PublishError::NotWhole(error.to_string()))?;
+    for blob in manifest.blobs() {
+        if store.blobs().bytes(&blob.digest)? != Some(blob.bytes) {
+            return Err(PublishError::NotWhole(format!("blob {}", blob.digest)));
+        }
+    }
+    let sequence = manifest.sequence();
+    let digest = Digest::of(&sequence);
+    if store.blobs().bytes(&digest)? != u64::try_from(sequence.len()).ok() {
+        return Err(PublishError::NotWhole(format!("sequence {digest}")));
+    }
+    Ok(())
+}
+
+/// The limits of a build, from the steward's settings.
+#[must_use]
+pub fn limits(build: &config::Build) -> Limits {
+    Limits {
+        entries_max: u32::try_from(build.entries_max).unwrap_or(u32::MAX),
+        file_bytes_max: build.file_bytes_max,
+        site_bytes_max: build.site_bytes_max,
+        ..Limits::default()
+    }
+}
+
+/// How many threads compress: what is set, or one for each core.
+#[must_use]
+pub fn threads(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        more => more,
+    }
+}

@@ -1,0 +1,81 @@
+//! What a push means to this node: who may, and what becomes of the commit.
+
+use crate::admin::api::Api;
+use crate::publish::Publication;
+use crate::receive::{BoxFuture, Grant, Publisher, PushedCommit};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use verge_builder::Source;
+use verge_sync::SiteId;
+use verge_sync::record::Cause;
+
+/// The node behind the SSH door.
+pub struct Pushes {
+    /// Records and builds.
+    pub api: Arc<Api>,
+    /// The real git.
+    pub git: PathBuf,
+}
+
+impl Publisher for Pushes {
+    fn grant(&self, key_sha256: &[u8; 32], site_name: &str) -> Option<Grant> {
+        let effect = self.api.region.effect();
+        let site = effect.site_by_label(site_name)?;
+        let account = site.body.account;
+        effect
+            .accounts_by_ssh_key(key_sha256)
+            .find(|known| known.id == account)?;
+        let commit = site.head().and_then(|head| head.body().git.as_ref());
+        Some(Grant {
+            site: site.id,
+            account,
+            branch: Some(site.body.branch.clone()).filter(|branch| !branch.is_empty()),
+            force: site.body.force,
+            published_commit: commit.map(|git| hex(&git.commit)),
+        })
+    }
+
+    fn knows_key(&self, key_sha256: &[u8; 32]) -> bool {
+        self.api
+            .region
+            .effect()
+            .accounts_by_ssh_key(key_sha256)
+            .next()
+            .is_some()
+    }
+
+    fn has_site(&self, site: &SiteId) -> bool {
+        self.api.region.effect().site(site).is_some()
+    }
+
+    fn publish(
+        &self,
+        push: PushedCommit,
+        log: mpsc::Sender<String>,
+    ) -> BoxFuture<Result<Vec<String>, Vec<String>>> {
+        let (api, git) = (Arc::clone(&self.api), self.git.clone());
+        Box::pin(async move {
+            let publication = Publication {
+                site: push.site,
+                account: push.account,
+                source: Source::Git {
+                    program: git,
+                    git_dir: push.git_dir,
+                    objects_env: push.objects_env,
+                    commit: push.commit.clone(),
+                },
+                commit: Some(push.commit),
+                cause: Cause::Push,
+            };
+            match api.publishing.publish(publication, &log).await {
+                Ok(published) => Ok(api.last_lines(push.site, &published)),
+                Err(error) => Err(vec![error.to_string()]),
+            }
+        })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,129 @@
+//! What holds, in the words of people.
+
+use super::RegionView;
+use crate::ssh_key::SshKeyDigest;
+use verge_sync::id::{SiteId, Version};
+use verge_sync::record::Effect;
+use verge_sync::record::body::NameKind;
+use verge_sync::record::effect::SiteEffect;
+
+/// An account as `verge account list` shows it.
+#[derive(Debug, Clone)]
+pub struct AccountLine {
+    /// What it is called.
+    pub name: String,
+    /// Its login keys.
+    pub keys: Vec<SshKeyDigest>,
+    /// The labels of its sites.
+    pub sites: Vec<String>,
+}
+
+/// A site as `verge site list` shows it.
+#[derive(Debug, Clone)]
+pub struct SiteLine {
+    /// Its label.
+    pub name: String,
+    /// The name of its account.
+    pub owner: String,
+    /// What is in place.
+    pub head: Option<Version>,
+    /// The hosts that it answers to.
+    pub hosts: Vec<String>,
+}
+
+impl RegionView {
+    /// Every account, by name.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<AccountLine> {
+        let effect = self.effect();
+        let accounts = effect.accounts.values().filter(|account| !account.ended);
+        let mut lines: Vec<AccountLine> = accounts
+            .map(|account| AccountLine {
+                name: effect
+                    .account_name(&account.id)
+                    .map_or(account.id.short(), str::to_owned),
+                keys: account.ssh_keys().map(SshKeyDigest).collect(),
+                sites: effect
+                    .sites_of(&account.id)
+                    .map(|site| label(&effect, site))
+                    .collect(),
+            })
+            .collect();
+        lines.sort_by(|a, b| a.name.cmp(&b.name));
+        lines
+    }
+
+    /// How the node is, a line each.
+    #[must_use]
+    pub fn status_lines(&self) -> Vec<String> {
+        let effect = self.effect();
+        let step = &effect.chain.current().body;
+        let sites: Vec<&SiteEffect> = effect.sites.values().filter(|site| !site.ended).collect();
+        let published = sites.iter().filter(|site| site.head().is_some()).count();
+        let deploys: usize = sites.iter().map(|site| site.deploys.len()).sum();
+        let mut lines = vec![
+            format!("region     {} ({})", step.name, effect.region),
+            format!("step       {}", step.number),
+            format!("node       {}", self.keys.node()),
+            format!("site zone  {}", step.zones.site_zone),
+            format!("providers  {}", step.providers.len()),
+            format!(
+                "sites      {} ({published} published, {deploys} deploys in effect)",
+                sites.len()
+            ),
+        ];
+        if self.keys.provider.is_none() {
+            lines.push("provider key is not on this node".to_owned());
+        }
+        for evidence in &effect.evidence {
+            lines.push(format!("evidence   {evidence:?}"));
+        }
+        if !effect.unreadable.is_empty() {
+            lines.push(format!(
+                "records that this release cannot read: {}",
+                effect.unreadable.len()
+            ));
+        }
+        lines
+    }
+}
+
+/// Every site, by label.
+#[must_use]
+pub fn sites(effect: &Effect) -> Vec<SiteLine> {
+    let live = effect
+        .sites
+        .values()
+        .filter(|site| !site.ended && !site.body.private);
+    let mut lines: Vec<SiteLine> = live
+        .map(|site| SiteLine {
+            name: label(effect, site),
+            owner: effect
+                .account_name(&site.body.account)
+                .map_or(site.body.account.short(), str::to_owned),
+            head: site.head().map(|head| head.body().version),
+            hosts: hosts(effect, site.id),
+        })
+        .collect();
+    lines.sort_by(|a, b| a.name.cmp(&b.name));
+    lines
+}
+
+/// The hosts that a site answers to.
+#[must_use]
+pub fn hosts(effect: &Effect, site: SiteId) -> Vec<String> {
+    effect
+        .hosts_of(&site)
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The label by which people find the site.
+fn label(effect: &Effect, site: &SiteEffect) -> String {
+    let names = effect.names_of(site.id.digest());
+    let mut labels = names.filter(|name| name.kind == NameKind::Label && name.holds());
+    labels
+        .next()
+        .map_or_else(|| site.id.short(), |name| name.name.clone())
+}

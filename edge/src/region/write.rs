@@ -1,0 +1,520 @@
+//! What this node can write: accounts, sites, names, deploys. Each method is one durable turn.
+
+use super::{RegionView, Turn};
+use crate::admin::SiteChange;
+use crate::ssh_key::SshKeyDigest;
+use std::sync::Arc;
+use verge_sync::digest::Digest;
+use verge_sync::id::{AccountId, NodeId, ProviderId, SiteId};
+use verge_sync::record::body::{
+    Account, Actors, Deploy, HostProof, Name, NameKind, Site, Takeout, Tombstone, UserKey,
+};
+use verge_sync::record::effect::{
+    AccountEffect, Actor, NameEffect, SiteEffect, label_is_well_formed,
+};
+use verge_sync::record::{Effect, SEQUENCE_MAX, WriteError as RecordWriteError};
+use verge_sync::store::StoreError;
+
+/// A site to be made.
+#[derive(Debug, Clone)]
+pub struct NewSite {
+    /// Its label.
+    pub name: String,
+    /// The account that it belongs to.
+    pub owner: String,
+    /// Further hosts.
+    pub hosts: Vec<String>,
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Not a label.
+    #[error(
+        "{0:?} is not a name: use 1 to 32 of a-z, 0-9 and single hyphens, beginning and ending with a letter or digit"
+    )]
+    NotAName(String),
+    /// On the list of names that nobody can have.
+    #[error("the name {0} is reserved: choose another")]
+    Reserved(String),
+    /// Somebody has it.
+    #[error("the name {0} is taken: choose another")]
+    NameTaken(String),
+    /// Not a DNS name.
+    #[error("{0:?} is not a host: write it like www.example.org")]
+    NotAHost(String),
+    /// Somebody has it.
+    #[error("the host {0} belongs to a site already")]
+    HostTaken(String),
+    /// Proof by DNS comes with a later release.
+    #[error(
+        "the host {host} lies outside of {zone}, and this release cannot yet prove hosts by DNS: use a name under {zone}"
+    )]
+    HostUnproved {
+        /// The host.
+        host: String,
+        /// The region's site zone.
+        zone: String,
+    },
+    /// Another site's, or nobody's.
+    #[error("the site does not answer to the host {0}")]
+    NotItsHost(String),
+    /// Not a name that git takes.
+    #[error("{0:?} is not the name of a branch: write it like main or pages")]
+    NotABranch(String),
+    /// The store already holds another record at a place: an image of this directory runs elsewhere.
+    #[error(
+        "a record that this node has not seen stands in the place of the new one: does a copy of its data directory run elsewhere? restart the node"
+    )]
+    PlaceTaken,
+    /// A host below the zone that is not a label of it.
+    #[error("the host {host} is not a single label under {zone}")]
+    HostInZone {
+        /// The host.
+        host: String,
+        /// The region's site zone.
+        zone: String,
+    },
+    /// No such account.
+    #[error("there is no account {0}: see `verge account list`")]
+    NoAccount(String),
+    /// No such site.
+    #[error("there is no site {0}: see `verge site list`")]
+    NoSite(String),
+    /// An account must keep a way in.
+    #[error("account {0} would have no key left: add another first")]
+    LastKey(String),
+    /// More keys than a record holds.
+    #[error("account {0} would have more than 16 keys: take one away first")]
+    TooManyKeys(String),
+    /// Not a list of providers.
+    #[error("{0:?} is not a provider of the region: use `all`, `none`, or the ids of providers")]
+    NoProvider(String),
+    /// This node may not deploy for the account.
+    #[error(
+        "account {0} lets no node of this provider act for it: a plain push cannot sign for it; use `verge deploy --sign-with KEY` (in a later release), or `verge account set {0} --acts all`"
+    )]
+    NotAllowed(String),
+    /// The key lives elsewhere.
+    #[error(
+        "the provider's key is not on this node: put provider.key into the data directory for this command"
+    )]
+    NoProviderKey,
+    /// The record could not be made.
+    #[error("{0}")]
+    Record(#[from] RecordWriteError),
+    /// The store said no.
+    #[error("the node could not keep the record: {0}")]
+    Store(#[from] StoreError),
+    /// The node is about to end.
+    #[error("the node is stopping: try again when it runs")]
+    Stopping,
+}
+
+impl RegionView {
+    /// Adds an account with login keys.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written then.
+    pub async fn add_account(
+        self: &Arc<Self>,
+        name: &str,
+        keys: &[SshKeyDigest],
+    ) -> Result<(), WriteError> {
+        self.write(|turn| {
+            turn.check_label(NameKind::Account, name, None)?;
+            let body = Account {
+                display_name: name.to_owned(),
+                keys: user_keys(name, keys.iter().copied())?,
+                acts: Actors::All,
+            };
+            let slot = turn.slot;
+            let (author, effect) = turn.provider()?;
+            let (id, record) = author.new_account(effect, slot, body)?;
+            turn.add(record);
+            turn.claim(id, NameKind::Account, name, id.digest())
+        })
+        .await
+    }
+
+    /// Changes an account's keys and whom it lets act.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written then.
+    pub async fn set_account(
+        self: &Arc<Self>,
+        name: &str,
+        add: &[SshKeyDigest],
+        remove: &[SshKeyDigest],
+        acts: Option<&[String]>,
+    ) -> Result<(), WriteError> {
+        self.write(|turn| {
+            let account = turn.account(name)?;
+            let (id, mut body) = (account.id, account.body.clone());
+            let login = |key: &SshKeyDigest| UserKey::SshLogin(key.0);
+            let gone: Vec<UserKey> = remove.iter().map(login).collect();
+            body.keys.retain(|key| !gone.contains(key));
+            for key in add.iter().map(login) {
+                if !body.keys.contains(&key) {
+                    body.keys.push(key);
+                }
+            }
+            check_key_count(name, body.keys.len())?;
+            if let Some(words) = acts {
+                body.acts = turn.actors(words)?;
+            }
+            let (author, effect) = turn.provider()?;
+            let record = author.account(effect, id, body)?;
+            turn.add(record);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a site with its label and hosts.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written then.
+    pub async fn create_site(self: &Arc<Self>, site: NewSite) -> Result<(), WriteError> {
+        self.write(|turn| {
+            let owner = turn.account(&site.owner)?.id;
+            turn.check_label(NameKind::Label, &site.name, Some(owner))?;
+            let slot = turn.slot;
+            let (id, record) = turn.node.new_site(&turn.effect, slot, Site::new(owner))?;
+            turn.add(record);
+            turn.claim(owner, NameKind::Label, &site.name, id.digest())?;
+            site.hosts
+                .iter()
+                .try_for_each(|host| turn.claim_host(owner, id, host))
+        })
+        .await
+    }
+
+    /// Changes a site's settings.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written then.
+    pub async fn set_site(
+        self: &Arc<Self>,
+        name: &str,
+        change: SiteChange,
+    ) -> Result<(), WriteError> {
+        self.write(|turn| {
+            let site = turn.site(name)?;
+            let (id, owner, mut body) = (site.id, site.body.account, site.body.clone());
+            let before = body.clone();
+            if let Some(branch) = &change.branch {
+                body.branch = branch_name(branch)?;
+            }
+            body.force = change.force.unwrap_or(body.force);
+            body.quota_bytes = change.quota_bytes.unwrap_or(body.quota_bytes);
+            if let Some(public) = change.takeout_public {
+                body.takeout = if public {
+                    Takeout::Public
+                } else {
+                    Takeout::Owner
+                };
+            }
+            if body != before {
+                let record = turn.node.site(&turn.effect, id, body)?;
+                turn.add(record);
+            }
+            for host in &change.remove_hosts {
+                turn.give_up_host(id, host)?;
+            }
+            change
+                .add_hosts
+                .iter()
+                .try_for_each(|host| turn.claim_host(owner, id, host))
+        })
+        .await
+    }
+
+    /// Ends a site for ever.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written then.
+    pub async fn delete_site(self: &Arc<Self>, name: &str) -> Result<(), WriteError> {
+        self.write(|turn| {
+            let id = turn.site(name)?.id;
+            let (author, _) = turn.provider()?;
+            let record = author.tombstone(
+                id.digest(),
+                Tombstone {
+                    reason: String::new(),
+                },
+            )?;
+            turn.add(record);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Says no before a build is paid for, where this node could not deploy the site.
+    ///
+    /// # Errors
+    /// [`WriteError::NoSite`] or [`WriteError::NotAllowed`].
+    pub fn check_may_deploy(&self, site: SiteId) -> Result<(), WriteError> {
+        check_may_deploy(&self.effect(), self.keys.node(), site).map(drop)
+    }
+
+    /// Puts a version in place; whose it is and by whom is filled in.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written then.
+    pub async fn deploy(self: &Arc<Self>, site: SiteId, deploy: Deploy) -> Result<(), WriteError> {
+        self.write(|turn| {
+            let account = check_may_deploy(&turn.effect, turn.node.id().node(), site)?;
+            turn.open_epoch_if_full(site)?;
+            let body = Deploy {
+                account,
+                provider: turn.slot.provider,
+                ..deploy
+            };
+            let record = turn.node.deploy(&turn.effect, site, body)?;
+            turn.add(record);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Turn<'_> {
+    fn account(&self, name: &str) -> Result<&AccountEffect, WriteError> {
+        let account = self.effect.account_by_name(name);
+        account.ok_or_else(|| WriteError::NoAccount(name.to_owned()))
+    }
+
+    fn site(&self, name: &str) -> Result<&SiteEffect, WriteError> {
+        let site = self.effect.site_by_label(name);
+        site.ok_or_else(|| WriteError::NoSite(name.to_owned()))
+    }
+
+    /// Whether `owner` (nobody yet, for a new account) can have the name.
+    fn check_label(
+        &self,
+        kind: NameKind,
+        name: &str,
+        owner: Option<AccountId>,
+    ) -> Result<(), WriteError> {
+        if !label_is_well_formed(name) {
+            return Err(WriteError::NotAName(name.to_owned()));
+        }
+        if self.parameters.reserved.contains(name) {
+            return Err(WriteError::Reserved(name.to_owned()));
+        }
+        match self.holder(kind, name) {
+            Some(holder) if !self.may_reuse(holder, owner) => {
+                Err(WriteError::NameTaken(name.to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A name of a site that has ended stays with its account, for another site of it.
+    fn may_reuse(&self, holder: &NameEffect, owner: Option<AccountId>) -> bool {
+        let site = self.effect.sites.get(&SiteId::from_digest(holder.id));
+        owner == Some(holder.account) && site.is_some_and(|site| site.ended)
+    }
+
+    fn holder(&self, kind: NameKind, name: &str) -> Option<&NameEffect> {
+        self.effect
+            .names
+            .iter()
+            .find(|held| held.kind == kind && held.name == name && held.holds())
+    }
+
+    /// Claims a name and countersigns the claim: where most providers are this one, it settles.
+    /// A place whose site has ended is used again: first the one of this very name.
+    fn claim(
+        &mut self,
+        account: AccountId,
+        kind: NameKind,
+        name: &str,
+        id: Digest,
+    ) -> Result<(), WriteError> {
+        self.settle()?;
+        let body = Name {
+            kind,
+            name: name.to_owned(),
+            id,
+            proof: None,
+        };
+        let own = self.place_of_ended_site(account, |claim| claim.name == name);
+        let free = || self.effect.free_name_index(&account).is_some();
+        let place = match own {
+            None if !free() => self.place_of_ended_site(account, |_claim| true),
+            own => own,
+        };
+        let record = match place {
+            Some(index) => self.node.name(&self.effect, account, index, body)?,
+            None => self.node.claim(&self.effect, account, body)?,
+        };
+        let claim = self.add(record).id();
+        let vote = self.node.vote(claim)?;
+        self.add(vote);
+        Ok(())
+    }
+
+    fn place_of_ended_site(
+        &self,
+        account: AccountId,
+        fits: impl Fn(&NameEffect) -> bool,
+    ) -> Option<u8> {
+        let own = self
+            .effect
+            .names
+            .iter()
+            .filter(|claim| claim.account == account);
+        let mut ended = own.filter(|claim| {
+            let site = self.effect.sites.get(&SiteId::from_digest(claim.id));
+            site.is_some_and(|site| site.ended) && fits(claim)
+        });
+        ended.next().map(|claim| claim.index)
+    }
+
+    /// Gives a host up.
+    fn give_up_host(&mut self, site: SiteId, host: &str) -> Result<(), WriteError> {
+        self.settle()?;
+        let claims = self.effect.names_of(site.digest());
+        let claim = claims
+            .into_iter()
+            .find(|claim| claim.host.as_deref() == Some(host))
+            .cloned();
+        let claim = claim.ok_or_else(|| WriteError::NotItsHost(host.to_owned()))?;
+        let body = Name {
+            kind: claim.kind,
+            name: String::new(),
+            id: claim.id,
+            proof: None,
+        };
+        let record = self
+            .node
+            .name(&self.effect, claim.account, claim.index, body)?;
+        self.add(record);
+        Ok(())
+    }
+
+    fn claim_host(
+        &mut self,
+        account: AccountId,
+        site: SiteId,
+        host: &str,
+    ) -> Result<(), WriteError> {
+        let parsed = crate::host::Host::parse(host);
+        let host = parsed.map_err(|_host| WriteError::NotAHost(host.to_owned()))?;
+        let host = host.as_str();
+        let step = &self.effect.chain.current().body;
+        let (zone, proof) = (step.zones.site_zone.clone(), step.host_proof);
+        if let Some(label) = host.strip_suffix(&format!(".{zone}")) {
+            if !label_is_well_formed(label) {
+                return Err(WriteError::HostInZone {
+                    host: host.to_owned(),
+                    zone,
+                });
+            }
+            self.check_label(NameKind::Label, label, Some(account))?;
+            return self.claim(account, NameKind::Label, label, site.digest());
+        }
+        if !host.contains('.') {
+            return Err(WriteError::NotAHost(host.to_owned()));
+        }
+        self.settle()?;
+        let holder = self.holder(NameKind::Host, host);
+        if holder.is_some_and(|holder| !self.may_reuse(holder, Some(account))) {
+            return Err(WriteError::HostTaken(host.to_owned()));
+        }
+        match proof {
+            HostProof::None => self.claim(account, NameKind::Host, host, site.digest()),
+            HostProof::Dns => Err(WriteError::HostUnproved {
+                host: host.to_owned(),
+                zone,
+            }),
+        }
+    }
+
+    /// A site that used up its epoch gets the next one, beginning with what is in place.
+    fn open_epoch_if_full(&mut self, site: SiteId) -> Result<(), WriteError> {
+        let head = self.effect.site(&site).and_then(SiteEffect::head);
+        let Some(head) = head.filter(|head| head.sequence >= SEQUENCE_MAX) else {
+            return Ok(());
+        };
+        let base = Some(head.id());
+        let (author, effect) = self.provider()?;
+        let record = author.new_epoch(effect, site, base)?;
+        self.add(record);
+        self.settle()
+    }
+
+    fn actors(&self, words: &[String]) -> Result<Actors, WriteError> {
+        match words {
+            [word] if word == "all" => Ok(Actors::All),
+            [word] if word == "none" => Ok(Actors::NONE),
+            ids => {
+                let parse = |word: &String| {
+                    let id = word.parse::<ProviderId>().ok();
+                    let id = id.filter(|id| self.effect.chain.lists(id));
+                    id.ok_or_else(|| WriteError::NoProvider(word.clone()))
+                };
+                Ok(Actors::These(
+                    ids.iter().map(parse).collect::<Result<_, _>>()?,
+                ))
+            }
+        }
+    }
+}
+
+/// Whether a deploy by `node` would be in effect; gives the account that it is for.
+fn check_may_deploy(effect: &Effect, node: NodeId, site: SiteId) -> Result<AccountId, WriteError> {
+    let known = effect
+        .site(&site)
+        .ok_or_else(|| WriteError::NoSite(site.short()))?;
+    let account = known.body.account;
+    if effect.may_deploy(&site, Actor::Node(node)) {
+        return Ok(account);
+    }
+    let name = effect.account_name(&account);
+    Err(WriteError::NotAllowed(
+        name.map_or_else(|| account.short(), str::to_owned),
+    ))
+}
+
+/// A branch by its short name; empty for the default. The rules of git-check-ref-format(1).
+fn branch_name(text: &str) -> Result<String, WriteError> {
+    let name = text.strip_prefix("refs/heads/").unwrap_or(text);
+    let bad_part = |part: &str| {
+        part.is_empty() || part.starts_with('.') || part.ends_with(".lock") || part.ends_with('.')
+    };
+    let bad_character = |c: char| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c);
+    let refused = name.len() > 200
+        || name.starts_with('-')
+        || name.contains("..")
+        || name.contains("@{")
+        || name == "@"
+        || name.chars().any(bad_character)
+        || (!name.is_empty() && name.split('/').any(bad_part));
+    if refused {
+        Err(WriteError::NotABranch(text.to_owned()))
+    } else {
+        Ok(name.to_owned())
+    }
+}
+
+fn user_keys(
+    name: &str,
+    keys: impl Iterator<Item = SshKeyDigest>,
+) -> Result<Vec<UserKey>, WriteError> {
+    let mut keys: Vec<UserKey> = keys.map(|key| UserKey::SshLogin(key.0)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    check_key_count(name, keys.len())?;
+    Ok(keys)
+}
+
+fn check_key_count(name: &str, count: usize) -> Result<(), WriteError> {
+    match count {
+        0 => Err(WriteError::LastKey(name.to_owned())),
+        1..=16 => Ok(()),
+        _ => Err(WriteError::TooManyKeys(name.to_owned())),
+    }
+}

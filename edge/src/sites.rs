@@ -1,0 +1,314 @@
+//! Which version every host shows, and what of those versions is kept in memory.
+//!
+//! Owns a snapshot (host -> version) that is swapped whole, so that a request sees one version from
+//! its first byte to its last, and two caches with byte budgets: manifests and small bodies.
+//! Nothing is loaded before it is asked for: a site that nobody visits costs its row in the
+//! snapshot, about 200 bytes.
+//! All reading happens on blocking threads; nothing here is worth keeping over a crash.
+
+use crate::host::Host;
+use crate::http::body::{BlobReader, ReadError, place};
+use crate::http::fields::SiteFields;
+use crate::http::redirects::RedirectIndex;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use verge_builder::HashedNames;
+use verge_builder::rules::{HeaderRules, Redirects, Rules};
+use verge_sync::manifest::{Entry, Manifest, ManifestError, Representation};
+use verge_sync::{Digest, SiteId, Version};
+
+/// A representation of at most so many bytes is read whole, checked and cached.
+pub const CACHED_BODY_BYTES_MAX: u64 = 64 << 10;
+/// Large representations that are remembered as whole: 100 bytes each.
+const CHECKED_MAX: u64 = 4_096;
+/// A disk may lose a bit at any time; reading a file once a day for its parts costs little.
+const CHECKED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// What an entry costs beside its bytes: key, pointers and the cache's own lists.
+const ENTRY_BYTES: usize = 200;
+
+/// What a host shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SiteAt {
+    /// Whose it is: what is counted goes to this site.
+    pub site: SiteId,
+    /// The version of its head.
+    pub version: Version,
+    /// Whether anybody may take the whole site out.
+    pub takeout_public: bool,
+}
+
+/// How many bytes the caches may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheBudget {
+    /// For manifests. A manifest larger than this is read again for every request, so it should
+    /// be at least 16 MiB.
+    pub manifest_bytes_max: u64,
+    /// For bodies of at most [`CACHED_BODY_BYTES_MAX`].
+    pub body_bytes_max: u64,
+}
+
+impl Default for CacheBudget {
+    /// 16 MiB each: half of what an idle node may use, reached only by sites that are visited.
+    fn default() -> Self {
+        Self {
+            manifest_bytes_max: 16 << 20,
+            body_bytes_max: 16 << 20,
+        }
+    }
+}
+
+/// Why a version cannot be served; every one is a 503 and has been reported as damage.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// The bytes cannot be had.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// They are no manifest.
+    #[error("manifest of version {version}")]
+    Manifest {
+        /// The version that the host shows.
+        version: Version,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// The thread that read them died: an error of ours.
+    #[error("the reading thread ended early")]
+    Thread,
+}
+
+/// A manifest with its sections read.
+pub struct SiteManifest {
+    manifest: Manifest,
+    hashed_names: HashedNames,
+    redirects: RedirectIndex,
+    fields: SiteFields,
+}
+
+impl SiteManifest {
+    /// Checks `bytes` and reads the sections that serving needs.
+    ///
+    /// # Errors
+    /// As [`Manifest::decode`].
+    pub fn decode(bytes: Vec<u8>) -> Result<Self, ManifestError> {
+        let manifest = Manifest::decode(bytes)?;
+        // A section that does not read proves nothing.
+        let section = manifest.content_section(HashedNames::TAG);
+        let hashed_names = section.and_then(HashedNames::decode).unwrap_or_default();
+        let rules = Rules::of(&manifest).unwrap_or_else(|| {
+            tracing::warn!(version = %manifest.version(), "damaged rules, served without them");
+            Rules::default()
+        });
+        Ok(Self {
+            manifest,
+            hashed_names,
+            redirects: RedirectIndex::new(rules.redirects),
+            fields: SiteFields::new(rules.headers),
+        })
+    }
+
+    /// The site's `_redirects`.
+    pub(crate) fn redirects(&self) -> &RedirectIndex {
+        &self.redirects
+    }
+
+    /// The site's `_headers`.
+    pub(crate) fn fields(&self) -> &SiteFields {
+        &self.fields
+    }
+
+    /// What it costs in memory, about: rules take ten times the room of their bytes.
+    fn weight(&self) -> usize {
+        let section = |tag| self.manifest.content_section(tag).map_or(0, <[u8]>::len);
+        let rules = section(Redirects::TAG).saturating_add(section(HeaderRules::TAG));
+        let bytes = self.manifest.bytes().len();
+        bytes.saturating_add(rules.saturating_mul(10))
+    }
+
+    /// The table of paths.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Whether the builder proved that this name will never show other bytes. What is only carried
+    /// from an earlier version was carried because its name is proven.
+    #[must_use]
+    pub fn is_immutable(&self, entry: &Entry<'_>) -> bool {
+        entry.path_index().is_none_or(|index| {
+            u32::try_from(index).is_ok_and(|position| self.hashed_names.contains(position))
+        })
+    }
+}
+
+/// Host -> version, for everybody who serves; replaced by whoever watches the records.
+pub struct Sites {
+    snapshot: ArcSwap<Snapshot>,
+    blobs: BlobReader,
+    manifests: Cache<Version, Arc<SiteManifest>>,
+    bodies: Cache<Digest, Bytes>,
+    /// Large representations that were compared with their digests of late.
+    checked: Cache<Digest, ()>,
+}
+
+#[derive(Default)]
+struct Snapshot {
+    hosts: HashMap<Host, SiteAt>,
+    any: Option<SiteAt>,
+}
+
+impl Sites {
+    /// No host yet; versions are read from `blobs`.
+    #[must_use]
+    pub fn new(blobs: BlobReader, budget: CacheBudget) -> Self {
+        // Manifests: least recently used. The frequency sketch of the default policy would let a
+        // site that becomes popular be read from disk many times before it is admitted.
+        let manifests = Cache::builder()
+            .max_capacity(budget.manifest_bytes_max)
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|_version, manifest: &Arc<SiteManifest>| weight(manifest.weight()))
+            .build();
+        let bodies = Cache::builder()
+            .max_capacity(budget.body_bytes_max)
+            .weigher(|_digest, body: &Bytes| weight(body.len()))
+            .build();
+        Self {
+            snapshot: ArcSwap::default(),
+            blobs,
+            manifests,
+            bodies,
+            checked: Cache::builder()
+                .max_capacity(CHECKED_MAX)
+                .time_to_live(CHECKED_FOR)
+                .build(),
+        }
+    }
+
+    /// Shows `hosts` and nothing else, from the next request on.
+    pub fn replace(&self, hosts: HashMap<Host, SiteAt>) {
+        self.snapshot.store(Arc::new(Snapshot { hosts, any: None }));
+    }
+
+    /// Shows `site` under every host: `verge preview`.
+    pub fn replace_any(&self, site: SiteAt) {
+        self.snapshot.store(Arc::new(Snapshot {
+            hosts: HashMap::new(),
+            any: Some(site),
+        }));
+    }
+
+    /// What `host` shows now.
+    #[must_use]
+    pub fn find(&self, host: &Host) -> Option<SiteAt> {
+        let snapshot = self.snapshot.load();
+        snapshot.hosts.get(host).copied().or(snapshot.any)
+    }
+
+    /// Whether every host is answered, known or not.
+    #[must_use]
+    pub fn is_any_host(&self) -> bool {
+        self.snapshot.load().any.is_some()
+    }
+
+    /// Where the bytes are.
+    #[must_use]
+    pub fn blobs(&self) -> &BlobReader {
+        &self.blobs
+    }
+
+    /// The manifest of `version`, from memory or checked against its digest. Requests that come
+    /// while it is read wait for that one reading.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub async fn manifest(
+        self: &Arc<Self>,
+        version: Version,
+    ) -> Result<Arc<SiteManifest>, LoadError> {
+        if let Some(manifest) = self.manifests.get(&version) {
+            return Ok(manifest);
+        }
+        let sites = Arc::clone(self);
+        off_thread(move || {
+            let load = || sites.load_manifest(version).map(Arc::new);
+            let loaded = sites.manifests.try_get_with(version, load);
+            loaded.map_err(|error: Arc<LoadError>| error.as_ref().clone())
+        })
+        .await
+    }
+
+    /// Makes sure that a representation too large for memory is whole before a part of it is sent:
+    /// a part cannot be compared with anything. Once a day for each; visitors of the whole see its
+    /// last piece only after the comparison anyway.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub async fn check_large(
+        self: &Arc<Self>,
+        manifest: &Manifest,
+        representation: &Representation,
+    ) -> Result<(), LoadError> {
+        let digest = representation.digest;
+        let Some(place) = place(manifest, representation) else {
+            return Ok(());
+        };
+        if self.checked.contains_key(&digest) {
+            return Ok(());
+        }
+        let sites = Arc::clone(self);
+        off_thread(move || {
+            let check = || sites.blobs.check(&place, &digest);
+            let checked = sites.checked.try_get_with(digest, check);
+            checked.map_err(|error: Arc<ReadError>| error.as_ref().clone().into())
+        })
+        .await
+    }
+
+    /// A representation of at most [`CACHED_BODY_BYTES_MAX`] bytes, from memory or checked against
+    /// its digest.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub async fn body(
+        self: &Arc<Self>,
+        manifest: &Manifest,
+        representation: &Representation,
+    ) -> Result<Bytes, LoadError> {
+        let Some(place) = place(manifest, representation) else {
+            return Ok(Bytes::new());
+        };
+        let digest = representation.digest;
+        if let Some(body) = self.bodies.get(&digest) {
+            return Ok(body);
+        }
+        let sites = Arc::clone(self);
+        off_thread(move || {
+            let load = || sites.blobs.read_checked(&place, &digest);
+            let loaded = sites.bodies.try_get_with(digest, load);
+            loaded.map_err(|error: Arc<ReadError>| error.as_ref().clone().into())
+        })
+        .await
+    }
+
+    fn load_manifest(&self, version: Version) -> Result<SiteManifest, LoadError> {
+        let bytes = self.blobs.read_manifest(version)?;
+        SiteManifest::decode(bytes).map_err(|source| LoadError::Manifest { version, source })
+    }
+}
+
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(bytes.saturating_add(ENTRY_BYTES)).unwrap_or(u32::MAX)
+}
+
+/// Runs `read` on a blocking thread of this runtime; at most one per request waits there.
+async fn off_thread<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or(Err(LoadError::Thread))
+}

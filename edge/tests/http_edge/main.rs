@@ -1,0 +1,20 @@
+//! What visitors get over real sockets, real TLS and both protocols.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here fails the test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod answers;
+mod connections;
+mod curl;
+mod faults;
+mod handshakes;
+mod hostile;
+mod ranges;
+mod rules;
+mod swaps;
+mod takeout;

@@ -1,0 +1,108 @@
+//! What no kept deploy names is removed; what one names is not.
+
+use crate::harness::{Node, Publisher, page, text};
+use std::sync::Arc;
+use std::time::Duration;
+use verge_edge::node_keys::NodeKeys;
+use verge_edge::region::RegionView;
+use verge_sync::Digest;
+use verge_sync::clock::stopwatch;
+use verge_sync::store::{LocalDisk, Store};
+
+#[test]
+fn only_kept_versions_stay_on_disk() {
+    let mut node = Node::found();
+    let publisher = Publisher::with_site(&node, "ana", "kept");
+    for number in 0..14 {
+        publisher.write(
+            "index.html",
+            format!("version {number} {}", "x".repeat(number * 100)),
+        );
+        publisher.commit("next");
+        publisher.push_ok(&node, "kept", "main");
+    }
+    let data = node.data().to_owned();
+    assert!(node.stop().success());
+    let removed = {
+        let store = Store::open(&data, Arc::new(LocalDisk)).unwrap();
+        let keys = NodeKeys::read(&data).unwrap();
+        let region = RegionView::open(store.clone(), keys, |_effect, _slot| {}).unwrap();
+        let live = region.live_blobs().unwrap();
+        let first = store.collect(&live, Duration::ZERO, stopwatch()).unwrap();
+        let again = store.collect(&live, Duration::ZERO, stopwatch()).unwrap();
+        assert_eq!(again.removed_count, 0);
+        first.removed_count
+    };
+    // Of each of the four oldest: at least the manifest, the flat sequence and a pack.
+    assert!(removed >= 12, "{removed} blobs removed");
+    node.restart();
+    let host = "kept.sites.localhost";
+    assert!(page(&node, host, "/").unwrap().starts_with(b"version 13 "));
+    let versions = node.verge_ok(&["site", "versions", "kept"]);
+    let short = |line: &str| {
+        line.trim_start_matches(['*', ' '])
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let versions: Vec<String> = versions.lines().map(short).collect();
+    assert_eq!(versions.len(), 14);
+    node.verge_ok(&["site", "rollback", "kept", versions.get(9).unwrap()]);
+    assert!(page(&node, host, "/").unwrap().starts_with(b"version 4 "));
+    let gone = node.verge(&["site", "rollback", "kept", versions.last().unwrap()]);
+    assert!(
+        text(&gone.stderr).contains("no kept version"),
+        "{}",
+        text(&gone.stderr)
+    );
+}
+
+#[test]
+fn what_is_lost_of_one_version_stops_no_collection_of_the_others() {
+    let mut node = Node::found();
+    let publisher = Publisher::with_site(&node, "ana", "whole");
+    publisher.write("index.html", "kept");
+    publisher.commit("one");
+    publisher.push_ok(&node, "whole", "main");
+    node.verge_ok(&["site", "create", "hurt", "--owner", "ana"]);
+    publisher.write("index.html", "hurt");
+    publisher.commit("two");
+    publisher.push_ok(&node, "hurt", "main");
+    let data = node.data().to_owned();
+    assert!(node.stop().success());
+    let store = Store::open(&data, Arc::new(LocalDisk)).unwrap();
+    let keys = NodeKeys::read(&data).unwrap();
+    let region = RegionView::open(store.clone(), keys, |_effect, _slot| {}).unwrap();
+    let all = region.live_blobs().unwrap();
+    assert_eq!(all.len(), store.blobs().list().unwrap().len());
+    let effect = region.effect();
+    let deploy = |label| effect.site_by_label(label).unwrap().head().unwrap().body();
+    let path = |digest: Digest| data.join("blobs").join(digest.to_string());
+
+    let hurt = deploy("hurt");
+    let mut sequence = std::fs::read(path(hurt.blobs)).unwrap();
+    sequence[0] ^= 1;
+    std::fs::write(path(hurt.blobs), sequence).unwrap();
+    assert_eq!(
+        region.live_blobs().unwrap(),
+        all,
+        "the manifest says the same"
+    );
+    std::fs::remove_file(path(hurt.blobs)).unwrap();
+    assert_eq!(region.live_blobs().unwrap(), all);
+
+    std::fs::remove_file(path(hurt.version.digest())).unwrap();
+    let live = region.live_blobs().unwrap();
+    let removed = store.collect(&live, Duration::ZERO, stopwatch()).unwrap();
+    assert_eq!(
+        removed.removed_count, 1,
+        "the pack that nothing names any more"
+    );
+    drop((region, store));
+    node.restart();
+    assert_eq!(page(&node, "whole.sites.localhost", "/").unwrap(), b"kept");
+    publisher.commit("the same files");
+    publisher.push_ok(&node, "hurt", "main");
+    assert_eq!(page(&node, "hurt.sites.localhost", "/").unwrap(), b"hurt");
+}
