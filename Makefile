@@ -5,9 +5,9 @@ CARGO ?= cargo
 DEMO_TOOLS := cc:build-essential ssh:openssh-client ssh-keygen:openssh-client git:git
 TEST_TOOLS := $(DEMO_TOOLS) curl:curl mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs xfs_io:xfsprogs \
               losetup:mount strace:strace faketime:faketime
-# Real websites, as DIRECTORY:PACKAGE.
-TEST_SITES := /usr/share/doc/git-doc:git-doc /usr/share/doc/sqlite3:sqlite3-doc
-PROVE_SITES := /usr/share/doc/debian-handbook:debian-handbook
+# Real websites, as FILE:PACKAGE. The folder of sqlite3-doc is also that of another package.
+TEST_SITES := /usr/share/doc/git-doc/git.html:git-doc /usr/share/doc/sqlite3/index.html:sqlite3-doc
+PROVE_SITES := /usr/share/doc/debian-handbook/html:debian-handbook
 
 .PHONY: help demo test prove audit format lint docs bench clean setup-demo setup-test setup-prove
 
