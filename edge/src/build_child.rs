@@ -111,8 +111,11 @@ impl BuildChild {
         job: &Job,
         log: &mpsc::Sender<String>,
     ) -> Result<Outcome, BuildChildError> {
-        let job = serde_json::to_vec(job).map_err(std::io::Error::other)?;
-        if let Some(mut input) = child.stdin.take() {
+        let mut job = serde_json::to_vec(job).map_err(std::io::Error::other)?;
+        job.push(b'\n');
+        // Held until the end: its closing tells the child that this node is gone.
+        let mut input = child.stdin.take();
+        if let Some(input) = &mut input {
             // A child that died before it read says so by its exit status.
             if let Err(error) = input.write_all(&job).await {
                 tracing::debug!(%error, "the build did not read its job");

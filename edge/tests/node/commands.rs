@@ -1,10 +1,12 @@
 //! The `verge` command as a steward or publisher types it.
 
 use crate::harness::{self, Node, Publisher, VERGE, block_on, fixture, text};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use verge_builder::{Job, Limits, Source};
 use verge_edge::cli::client::{Protocol, Visitor};
 use verge_edge::cli::node::Ready;
+use verge_sync::clock::UnixTime;
 
 #[test]
 fn commands_say_what_to_do() {
@@ -549,4 +551,43 @@ fn serving_with_a_bad_configuration_ends_with_78() {
     std::fs::write(&path, missing).unwrap();
     let output = harness::verge(&data, &["serve"]);
     assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+}
+
+/// The build of a killed node went on for up to an hour, and wrote into the staging folder while
+/// the next start emptied it.
+#[test]
+fn a_build_ends_with_its_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let [source, blobs, staging] = ["source", "blobs", "staging"].map(|name| {
+        let path = folder.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        path
+    });
+    // Takes minutes at the highest level, so that the build cannot be done first.
+    let words: String = (0_u32..6_000_000)
+        .map(|n| format!("{:x} ", n.wrapping_mul(2_654_435_761)))
+        .collect();
+    std::fs::write(source.join("long.txt"), words).unwrap();
+    let job = Job {
+        source: Source::Folder(source),
+        previous: None,
+        blobs,
+        staging,
+        limits: Limits::default(),
+        time: UnixTime(0),
+        threads: 1,
+    };
+    let mut build = Command::new(VERGE)
+        .arg("build")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut node = build.stdin.take().unwrap();
+    writeln!(node, "{}", serde_json::to_string(&job).unwrap()).unwrap();
+    let mut report = BufReader::new(build.stdout.take().unwrap()).lines();
+    report.next().unwrap().unwrap();
+    drop(node);
+    assert_eq!(build.wait().unwrap().code(), Some(3));
+    assert!(report.all(|line| !line.unwrap().contains("Outcome")));
 }

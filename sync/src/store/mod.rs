@@ -34,6 +34,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How often a start tries to remove a directory that fills again. What still writes there ends
+/// within milliseconds; what is left then only takes space.
+const STAGING_REMOVE_ATTEMPTS_MAX: usize = 8;
+
 /// An open data directory; clones share it.
 #[derive(Debug, Clone)]
 pub struct Store(Arc<Inner>);
@@ -113,7 +117,9 @@ impl Store {
     /// [`StoreError::Full`] or [`StoreError::Disk`].
     pub fn staging(&self) -> Result<StagingDir, StoreError> {
         let number = self.0.staging_count.fetch_add(1, Ordering::Relaxed);
-        let path = self.0.dir.join("staging").join(format!("dir-{number}"));
+        // Not the name of one that a killed process's build may still be writing into.
+        let name = format!("dir-{}-{number}", std::process::id());
+        let path = self.0.dir.join("staging").join(name);
         self.0.disk.create_dir(&path).at("make directory", &path)?;
         Ok(StagingDir {
             path,
@@ -195,13 +201,23 @@ fn empty(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(dir).at("list", dir)? {
         let entry = entry.at("list", dir)?;
         let path = entry.path();
-        let is_dir = entry.file_type().at("look up", &path)?.is_dir();
-        let removed = if is_dir {
-            disk.remove_tree(&path)
+        if entry.file_type().at("look up", &path)?.is_dir() {
+            remove_staging_dir(disk, &path).at("remove", &path)?;
         } else {
-            disk.remove(&path)
-        };
-        removed.at("remove", &path)?;
+            disk.remove(&path).at("remove", &path)?;
+        }
     }
+    Ok(())
+}
+
+/// The build of a process that was killed ends a moment after it, and may write until then.
+fn remove_staging_dir(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    for _attempt in 0..STAGING_REMOVE_ATTEMPTS_MAX {
+        match disk.remove_tree(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            done => return done,
+        }
+    }
+    tracing::warn!(path = %path.display(), "a build still writes into it: it stays until the next start");
     Ok(())
 }
