@@ -3,10 +3,10 @@
 //! The h2 crate flushes after every DATA frame of 256 bytes or more: measured, 1.007 `writev` per
 //! response of 1 KB. Here writes are gathered, a flush does nothing, and whoever polls the
 //! connection calls [`Coalescing::poll_drain`] once after each poll: 0.064 per response.
-//! Frames of both directions are counted on the way, and a flood of them ends the connection.
+//! Frames of both directions are counted on the way, and abuse ends the connection.
 
 use super::activity::Activity;
-use super::frames::{CALM_DOWN, Flood, FrameCounter, FrameLimits};
+use super::frames::{Abuse, FrameCounter, FrameLimits};
 use crate::welcome::Socket;
 use bytes::{Buf, BytesMut};
 use std::io::{self, IoSlice};
@@ -39,7 +39,7 @@ struct Frames {
     ours: FrameCounter,
     activity: Arc<Activity>,
     sent_bytes: u64,
-    is_flooded: bool,
+    abuse: Option<Abuse>,
 }
 
 impl Frames {
@@ -51,7 +51,7 @@ impl Frames {
         } else {
             self.activity.note_head_end();
         }
-        self.end_if_flooded(counted)
+        self.end_if_abused(counted)
     }
 
     /// What a visitor makes us send is its doing: streams that it provokes us to reset.
@@ -60,12 +60,12 @@ impl Frames {
         self.sent_bytes = self.sent_bytes.saturating_add(length);
         let now_ms = self.activity.elapsed_ms();
         let counted = self.ours.count(bytes, now_ms, u64::MAX);
-        self.end_if_flooded(counted)
+        self.end_if_abused(counted)
     }
 
-    fn end_if_flooded(&mut self, counted: Result<(), Flood>) -> io::Result<()> {
-        self.is_flooded |= counted.is_err();
-        if self.is_flooded {
+    fn end_if_abused(&mut self, counted: Result<(), Abuse>) -> io::Result<()> {
+        self.abuse = self.abuse.or(counted.err());
+        if self.abuse.is_some() {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(())
@@ -88,7 +88,7 @@ impl<S: AsyncWrite + Unpin> Coalescing<S> {
         })))
     }
 
-    /// As [`Coalescing::new`], and ends the connection of a visitor who floods it.
+    /// As [`Coalescing::new`], and ends the connection of a visitor who abuses it.
     pub(super) fn guarded(stream: S, limits: FrameLimits, activity: Arc<Activity>) -> Self {
         let coalescing = Self::new(stream);
         coalescing.lock().frames = Some(Frames {
@@ -96,7 +96,7 @@ impl<S: AsyncWrite + Unpin> Coalescing<S> {
             ours: FrameCounter::of_ours(limits),
             activity,
             sent_bytes: 0,
-            is_flooded: false,
+            abuse: None,
         });
         coalescing
     }
@@ -104,8 +104,8 @@ impl<S: AsyncWrite + Unpin> Coalescing<S> {
     /// Writes out what was gathered, then flushes. Call it after each poll of the connection.
     pub(super) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gathered = self.lock();
-        if gathered.is_flooded() {
-            return gathered.poll_calm_down(cx);
+        if let Some(abuse) = gathered.frames.as_ref().and_then(|frames| frames.abuse) {
+            return gathered.poll_goaway(abuse, cx);
         }
         if gathered.bytes.is_empty() && !gathered.is_unsettled {
             return Poll::Ready(Ok(()));
@@ -163,10 +163,6 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn is_flooded(&self) -> bool {
-        self.frames.as_ref().is_some_and(|frames| frames.is_flooded)
-    }
-
     fn note_blocked(&self, is_blocked: bool) {
         if let Some(frames) = &self.frames {
             if is_blocked {
@@ -178,10 +174,10 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
     }
 
     /// One try to say why the connection ends: the visitor has not earned waiting for.
-    fn poll_calm_down(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_goaway(&mut self, abuse: Abuse, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ours = self.frames.as_ref().map(|frames| &frames.ours);
         if ours.is_some_and(|ours| !ours.is_inside_frame()) {
-            self.bytes.extend_from_slice(&CALM_DOWN);
+            self.bytes.extend_from_slice(&abuse.goaway());
         }
         if self.poll_write_out(cx).is_ready() {
             let _best_effort = Pin::new(&mut self.stream).poll_flush(cx);

@@ -2,7 +2,8 @@
 //!
 //! The library bounds memory; here floods of cheap frames are bounded, which cost processor time
 //! and no memory: pings, settings, priorities, resets (also those that a visitor makes *us* send),
-//! empty data, endless header blocks. Pure: it is shown bytes and time; it keeps nine bytes.
+//! empty data, endless header blocks. And what the library lets pass: data on a stream that its
+//! sender had reset. Pure: it is shown bytes and time; it keeps one frame header.
 
 /// What one connection may send in ten seconds, and in one header block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +34,34 @@ const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+/// RFC 9113 section 7.
+const STREAM_CLOSED: u8 = 5;
+const ENHANCE_YOUR_CALM: u8 = 11;
 
-/// The visitor is over a limit: the connection ends.
+/// Why the connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flood;
+pub(super) enum Abuse {
+    /// The visitor is over a limit.
+    Flood,
+    /// Data after the reset of its stream (RFC 9113 section 5.1, closed). The library has forgotten
+    /// the reset if the answer was sent before it came.
+    DataAfterReset,
+}
+
+impl Abuse {
+    /// GOAWAY (RFC 9113 section 6.8), for no stream in particular.
+    pub(super) fn goaway(self) -> [u8; 17] {
+        let code = match self {
+            Self::Flood => ENHANCE_YOUR_CALM,
+            Self::DataAfterReset => STREAM_CLOSED,
+        };
+        [
+            0, 0, 8, 7, 0, 0, 0, 0, 0, // Eight bytes, GOAWAY, no flags, the connection.
+            0x7f, 0xff, 0xff, 0xff, // Any stream may have been processed.
+            0, 0, 0, code,
+        ]
+    }
+}
 
 /// Where in the byte stream of one direction we are.
 #[derive(Debug)]
@@ -48,6 +73,8 @@ pub(super) struct FrameCounter {
     skip: usize,
     /// Of the header block that is open: its frames and bytes.
     block: Option<(u32, usize)>,
+    /// The stream that was reset last.
+    last_reset: Option<u32>,
     window_began_ms: u64,
     control_count: u32,
     reset_count: u32,
@@ -71,6 +98,7 @@ impl FrameCounter {
             header_len: 0,
             skip: 0,
             block: None,
+            last_reset: None,
             window_began_ms: 0,
             control_count: 0,
             reset_count: 0,
@@ -94,7 +122,7 @@ impl FrameCounter {
         mut bytes: &[u8],
         now_ms: u64,
         sent_bytes: u64,
-    ) -> Result<(), Flood> {
+    ) -> Result<(), Abuse> {
         if now_ms.saturating_sub(self.window_began_ms) >= WINDOW_MS {
             self.window_began_ms = now_ms;
             (self.control_count, self.reset_count) = (0, 0);
@@ -121,14 +149,17 @@ impl FrameCounter {
         }
     }
 
-    fn count_frame(&mut self, sent_bytes: u64) -> Result<(), Flood> {
-        let [a, b, c, kind, flags, ..] = self.header;
+    fn count_frame(&mut self, sent_bytes: u64) -> Result<(), Abuse> {
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
         let length = (usize::from(a) << 16) | (usize::from(b) << 8) | usize::from(c);
+        let stream = u32::from_be_bytes(stream);
         self.skip = length;
         match kind {
             HEADERS | PUSH_PROMISE | CONTINUATION => self.count_block(kind, flags, length),
+            DATA if self.last_reset == Some(stream) => Err(Abuse::DataAfterReset),
             DATA if length > 0 || flags & END_STREAM != 0 => Ok(()),
             RST_STREAM => {
+                self.last_reset = Some(stream);
                 self.reset_count = self.reset_count.saturating_add(1);
                 within(self.reset_count, self.limits.reset_count_max)
             }
@@ -146,12 +177,12 @@ impl FrameCounter {
         }
     }
 
-    fn count_control(&mut self) -> Result<(), Flood> {
+    fn count_control(&mut self) -> Result<(), Abuse> {
         self.control_count = self.control_count.saturating_add(1);
         within(self.control_count, self.limits.control_count_max)
     }
 
-    fn count_block(&mut self, kind: u8, flags: u8, length: usize) -> Result<(), Flood> {
+    fn count_block(&mut self, kind: u8, flags: u8, length: usize) -> Result<(), Abuse> {
         let (frames, bytes) = match self.block {
             Some((frames, bytes)) if kind == CONTINUATION => {
                 (frames.saturating_add(1), bytes.saturating_add(length))
@@ -160,22 +191,19 @@ impl FrameCounter {
         };
         self.block = (flags & END_HEADERS == 0).then_some((frames, bytes));
         if frames > CONTINUATION_COUNT_MAX || bytes > self.limits.block_bytes_max {
-            return Err(Flood);
+            return Err(Abuse::Flood);
         }
         Ok(())
     }
 }
 
-fn within(count: u32, max: u32) -> Result<(), Flood> {
-    if count <= max { Ok(()) } else { Err(Flood) }
+fn within(count: u32, max: u32) -> Result<(), Abuse> {
+    if count <= max {
+        Ok(())
+    } else {
+        Err(Abuse::Flood)
+    }
 }
-
-/// GOAWAY with `ENHANCE_YOUR_CALM` (RFC 9113 sections 6.8 and 7), for no stream in particular.
-pub(super) const CALM_DOWN: [u8; 17] = [
-    0, 0, 8, 7, 0, 0, 0, 0, 0, // Eight bytes, GOAWAY, no flags, the connection.
-    0x7f, 0xff, 0xff, 0xff, // Any stream may have been processed.
-    0, 0, 0, 11,
-];
 
 #[cfg(test)]
 mod tests {
@@ -194,7 +222,7 @@ mod tests {
     }
 
     /// Feeds `count` frames, in pieces of `piece` bytes.
-    fn feed(bytes: &[u8], piece: usize) -> Result<(), Flood> {
+    fn feed(bytes: &[u8], piece: usize) -> Result<(), Abuse> {
         let mut counter = FrameCounter::of_visitor(LIMITS);
         counter.count(&[b'P'; PREFACE_BYTES], 0, 0)?;
         for piece in bytes.chunks(piece) {
@@ -225,9 +253,32 @@ mod tests {
                 let count = max.min(2000);
                 assert_eq!(feed(&bytes.repeat(count), piece), Ok(()), "{name}");
                 if max < 2000 {
-                    assert_eq!(feed(&bytes.repeat(count + 1), piece), Err(Flood), "{name}");
+                    assert_eq!(
+                        feed(&bytes.repeat(count + 1), piece),
+                        Err(Abuse::Flood),
+                        "{name}"
+                    );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn nothing_follows_a_reset_on_its_stream() {
+        let reset = frame(RST_STREAM, 0, 4);
+        let mut of_next = frame(DATA, END_STREAM, 3);
+        of_next[8] = 3;
+        let rows = [
+            ([reset.clone(), of_next].concat(), Ok(())),
+            ([frame(DATA, 0, 3), reset.clone()].concat(), Ok(())),
+            ([reset.clone(), frame(2, 0, 5)].concat(), Ok(())),
+            (
+                [reset, frame(DATA, 0, 3)].concat(),
+                Err(Abuse::DataAfterReset),
+            ),
+        ];
+        for (bytes, expected) in rows {
+            assert_eq!(feed(&bytes, 7), expected, "{bytes:?}");
         }
     }
 
@@ -240,9 +291,17 @@ mod tests {
             bytes
         };
         assert_eq!(feed(&block(31, 10), 100), Ok(()));
-        assert_eq!(feed(&block(32, 0), 100), Err(Flood), "too many frames");
+        assert_eq!(
+            feed(&block(32, 0), 100),
+            Err(Abuse::Flood),
+            "too many frames"
+        );
         assert_eq!(feed(&block(9, 111), 100), Ok(()));
-        assert_eq!(feed(&block(9, 112), 100), Err(Flood), "too many bytes");
+        assert_eq!(
+            feed(&block(9, 112), 100),
+            Err(Abuse::Flood),
+            "too many bytes"
+        );
         let mut counter = FrameCounter::of_ours(LIMITS);
         counter.count(&frame(HEADERS, 0, 1), 0, 0).unwrap();
         assert!(counter.is_inside() && !counter.is_inside_frame());
@@ -254,10 +313,16 @@ mod tests {
         let pings = frame(6, 0, 8).repeat(10);
         assert_eq!(counter.count(&pings, 0, 0), Ok(()));
         assert_eq!(counter.count(&pings, WINDOW_MS, 0), Ok(()));
-        assert_eq!(counter.count(&pings, 2 * WINDOW_MS - 1, 0), Err(Flood));
+        assert_eq!(
+            counter.count(&pings, 2 * WINDOW_MS - 1, 0),
+            Err(Abuse::Flood)
+        );
         let mut counter = FrameCounter::of_ours(LIMITS);
         let updates = frame(WINDOW_UPDATE, 0, 4).repeat(100);
         assert_eq!(counter.count(&updates, 0, 100 * UPDATE_BYTES), Ok(()));
-        assert_eq!(counter.count(&updates, 0, 100 * UPDATE_BYTES), Err(Flood));
+        assert_eq!(
+            counter.count(&updates, 0, 100 * UPDATE_BYTES),
+            Err(Abuse::Flood)
+        );
     }
 }

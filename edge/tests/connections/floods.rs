@@ -112,6 +112,18 @@ async fn endless_header_blocks_end_the_connection() {
     .await;
 }
 
+/// h2spec, http2/5.1/8: where the answer was sent before the reset came, the data was ignored.
+#[tokio::test]
+async fn data_after_the_reset_of_its_stream_ends_the_connection() {
+    let (_blobs, edge) = start(Setup::default());
+    let mut attacker = Attacker::connect(&edge).await;
+    let reset = frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes());
+    let data = frame(DATA, END_STREAM, 1, b"test");
+    let bytes = [post(0), reset, data].concat();
+    attacker.send(&bytes).await.unwrap();
+    assert_eq!(attacker.hear().await.goaway_code, Some(5));
+}
+
 #[tokio::test]
 async fn frames_that_ask_for_nothing_end_the_connection() {
     let rows: [(&str, Vec<u8>); 6] = [
