@@ -13,7 +13,8 @@ use super::{Door, Transport, answer};
 use crate::limits::Limits;
 use crate::listen::Phase;
 use crate::welcome::Socket;
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -39,6 +40,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const SEND_BYTES_MAX: usize = 32 << 10;
 /// Nobody uploads here: the smallest window that the protocol starts with.
 const RECEIVE_WINDOW_BYTES: u32 = 65_535;
+/// What is heard of a request's body, which nobody wants, before it is answered over HTTP/2: what
+/// honest visitors and h2spec send with a head fits, an upload is refused while it begins.
+const HEARD_BYTES_MAX: usize = 16 << 10;
+/// And for how long: several round trips over a bad link.
+const HEARD_TIME_MAX: Duration = Duration::from_millis(500);
 /// Room for a head of the largest size; beyond it a body's next piece is not asked for.
 const HTTP1_BUFFER_BYTES_MAX: usize = 32 << 10;
 
@@ -127,16 +133,40 @@ async fn serve_http2<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Rece
     let stream = Coalescing::guarded(stream, frame_limits(limits), activity);
     let beneath = stream.clone();
     let guard = Guard::new(&visit);
-    let service = service_fn(move |request: http::Request<Incoming>| {
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
         let visit = Arc::clone(&visit);
         async move {
             let held = visit.activity.begin();
-            Ok::<_, Infallible>(answer(&visit.door, &visit.transport, &request, held).await)
+            let answer = answer(&visit.door, &visit.transport, &request, held).await;
+            hear_out(&mut request).await;
+            Ok::<_, Infallible>(answer)
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let end_gracefully = http2::Connection::graceful_shutdown;
     drive(connection, end_gracefully, &beneath, guard, phase).await;
+}
+
+/// Waits for the rest of a request over HTTP/2: an answer that is sent first lets the library forget
+/// the stream, and the faults of what follows (trailers that cannot be, data after a reset) with it.
+async fn hear_out(request: &mut http::Request<Incoming>) {
+    if request.headers().contains_key(EXPECT) {
+        // The visitor waits for the answer before it goes on.
+        return;
+    }
+    let body = request.body_mut();
+    let rest = async {
+        let mut heard_bytes = 0;
+        while heard_bytes < HEARD_BYTES_MAX {
+            let Some(Ok(frame)) = body.frame().await else {
+                return;
+            };
+            heard_bytes += frame.data_ref().map_or(0, |data| data.len());
+        }
+    };
+    if tokio::time::timeout(HEARD_TIME_MAX, rest).await.is_err() {
+        tracing::trace!("a request goes on for too long to be waited for");
+    }
 }
 
 fn head_limits(limits: &Limits) -> HeadLimits {

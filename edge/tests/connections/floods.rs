@@ -215,7 +215,30 @@ async fn bodies_are_refused_and_the_stream_reset_without_error() {
     visitor.send(&post(0)).await.unwrap();
     visitor.send(&frame(DATA, 0, 1, b"abc")).await.unwrap();
     visitor.send_get(3, "/a.txt").await.unwrap();
+    visitor.send(&post(2)).await.unwrap();
+    let whole = frame(DATA, END_STREAM, 5, b"abc");
+    visitor.send(&whole).await.unwrap();
     visitor.send_frame(7, 0, 0, &[0; 8]).await.unwrap();
     let heard = visitor.hear().await;
-    assert_eq!((heard.answer_count, heard.reset_count), (2, 1), "{heard:?}");
+    // Only the body that did not end is cut off.
+    assert_eq!((heard.answer_count, heard.reset_count), (3, 1), "{heard:?}");
+}
+
+/// h2spec, http2/8.1/1 and 8.1.2.1/3, failed whenever the answer was sent before the fault came.
+#[tokio::test]
+async fn faults_after_the_head_are_found_before_the_answer() {
+    let trailers_without_end = frame(HEADERS, END_HEADERS, 1, &[0x10, 1, b'a', 1, b'b']);
+    // ":method: GET", which no trailer can have.
+    let pseudo = frame(HEADERS, END_HEADERS, 1, &[0x82]);
+    for fault in [trailers_without_end, pseudo] {
+        let (_blobs, edge) = start(Setup::default());
+        let mut visitor = Attacker::connect(&edge).await;
+        visitor.send(&post(0)).await.unwrap();
+        visitor.send(&frame(DATA, 0, 1, b"abc")).await.unwrap();
+        visitor.send(&fault).await.unwrap();
+        visitor.send_frame(7, 0, 0, &[0; 8]).await.unwrap();
+        let heard = visitor.hear().await;
+        let is_refused = heard.reset_count == 1 || heard.goaway_code == Some(1);
+        assert!(is_refused && heard.answer_count == 0, "{heard:?}");
+    }
 }
