@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::http::body::{BlobReader, Damage};
 use crate::http::health::{Assurances, HealthSigner};
-use crate::listen::{Edge, EdgeConfig, Limits, Running};
+use crate::listen::{Edge, EdgeConfig, Limits, PlainHttp, Running};
 use crate::node_keys::NodeKeys;
 use crate::publish::Publishing;
 use crate::pushes::Pushes;
@@ -184,6 +184,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
             Vec::new()
         },
         https_public_port: config.listen.public_https_port,
+        plain: PlainHttp::Redirects,
         workers: workers.unwrap_or(NonZeroUsize::MIN),
         limits: Limits {
             connection_count_max: visitors.connections_max,
@@ -348,7 +349,11 @@ pub async fn serve_preview(preview: Preview, config: Config) -> anyhow::Result<(
         None => sites.replace_any(site),
     }
     let certification = Certification::open(folder, &config, true)?;
-    let edge = Edge::start(edge_config(&config), sites, certification.resolver())?;
+    let edge = EdgeConfig {
+        plain: PlainHttp::Serves,
+        ..edge_config(&config)
+    };
+    let edge = Edge::start(edge, sites, certification.resolver())?;
     announce(&edge, None);
     stop_signal().await?;
     drain(edge, &config).await;

@@ -23,6 +23,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use verge_sync::clock::Clock;
 
+/// What plain HTTP does while a valid certificate is there; without one it serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// Sends visitors to HTTPS.
+    Redirects,
+    /// Serves too: a preview, which is looked at either way.
+    Serves,
+}
+
 /// Where and how to listen.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
@@ -33,6 +42,8 @@ pub struct EdgeConfig {
     /// The port of HTTPS as visitors see it, for redirects from plain HTTP; none: the one that
     /// the first HTTPS listener has.
     pub https_public_port: Option<u16>,
+    /// What plain HTTP does while a valid certificate is there.
+    pub plain: PlainHttp,
     /// Threads; one per core is right.
     pub workers: NonZeroUsize,
     /// What visitors may take.
@@ -52,6 +63,7 @@ impl Default for EdgeConfig {
             http: Vec::new(),
             https: Vec::new(),
             https_public_port: None,
+            plain: PlainHttp::Redirects,
             workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             limits: Limits::default(),
             proxies: Proxies::default(),
@@ -145,7 +157,7 @@ impl Edge {
             tls,
             limits: config.limits,
             clock: config.clock,
-            https_port: https_port.unwrap_or(443),
+            https_port: (config.plain == PlainHttp::Redirects).then(|| https_port.unwrap_or(443)),
             assurances: config.assurances,
         });
         for index in 0..config.workers.get() {

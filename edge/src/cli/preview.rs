@@ -25,7 +25,7 @@ pub struct Preview {
     /// Where to listen for plain HTTP.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where to listen for HTTPS.
+    /// Where to listen for HTTPS as well.
     #[arg(long, value_name = "ADDRESS:PORT", requires_all = ["tls_cert", "tls_key"])]
     tls_listen: Option<SocketAddr>,
     /// The certificate and its chain, as PEM.

@@ -57,8 +57,8 @@ pub(crate) struct Door {
     pub(crate) tls: Option<Arc<TlsResolver>>,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
-    /// The port that redirects from port 80 name.
-    pub(crate) https_port: u16,
+    /// The port that redirects from port 80 name; none: it serves.
+    pub(crate) https_port: Option<u16>,
     pub(crate) assurances: Assurances,
 }
 

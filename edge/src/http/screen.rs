@@ -214,12 +214,12 @@ fn check_method<B: http_body::Body>(request: &Request<B>) -> Result<(), Refused>
 /// Where port 80 sends a visitor: the same place over TLS, while a valid certificate is there.
 /// Challenges of a certificate authority are answered in the clear.
 fn https_location(door: &Door, host: &Host, uri: &Uri) -> Option<String> {
-    let tls = door.tls.as_ref()?;
+    let (tls, https_port) = (door.tls.as_ref()?, door.https_port?);
     if !tls.is_valid_for(host, door.clock.now()) || route::is_acme_challenge(uri.path()) {
         return None;
     }
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    let port = match door.https_port {
+    let port = match https_port {
         443 => String::new(),
         port => format!(":{port}"),
     };

@@ -296,7 +296,7 @@ fn preview_serves_a_folder_to_any_host() {
 }
 
 #[test]
-fn preview_over_tls_uses_the_given_certificate() {
+fn preview_serves_in_the_clear_and_with_the_given_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec!["preview.example".to_owned()]).unwrap();
@@ -326,12 +326,18 @@ fn preview_over_tls_uses_the_given_certificate() {
     BufReader::new(child.stdout.as_mut().unwrap())
         .read_line(&mut line)
         .unwrap();
-    let address = Ready::parse(&line).unwrap().https.unwrap();
-    let visitor = Visitor::new(address, &cert_path).unwrap();
+    let ready = Ready::parse(&line).unwrap();
+    let visitor = Visitor::new(ready.https.unwrap(), &cert_path).unwrap();
     let answer = block_on(visitor.get(Protocol::Http2, "preview.example", "/", "br")).unwrap();
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "--max-time", "10", "-H", "Host: preview.example"]);
+    let url = format!("http://{}/", ready.http.unwrap());
+    let plain = curl.arg(url).output().unwrap();
     harness::signal(child.id(), rustix::process::Signal::TERM);
     assert!(child.wait().unwrap().success());
-    assert_eq!(answer.body, std::fs::read(site.join("index.html")).unwrap());
+    let published = std::fs::read(site.join("index.html")).unwrap();
+    assert_eq!(answer.body, published);
+    assert_eq!(plain.stdout, published, "served in the clear as well");
 }
 
 #[test]
