@@ -9,7 +9,12 @@ TEST_TOOLS := $(DEMO_TOOLS) curl:curl mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs xfs_
 TEST_SITES := /usr/share/doc/git-doc/git.html:git-doc /usr/share/doc/sqlite3/index.html:sqlite3-doc
 PROVE_SITES := /usr/share/doc/debian-handbook/html:debian-handbook
 
-.PHONY: help demo test prove audit format lint docs bench clean setup-demo setup-test setup-prove
+# What the conformance tests ask: real visitors, and linters of answers.
+CONFORMANCE_TOOLS := dpkg:dpkg /usr/share/doc/python3-venv:python3-venv h2load:nghttp2-client \
+                     slowhttptest:slowhttptest chromium:chromium chromedriver:chromium-driver
+
+.PHONY: help demo test prove audit format lint docs bench clean setup-demo setup-test \
+        setup-conformance setup-prove
 
 help:
 	@echo "make demo          a whole region on this machine: push a site, fetch its pages"
@@ -23,7 +28,7 @@ demo: setup-demo
 	$(CARGO) build --locked --bin verge
 	$(CARGO) run --locked -q --bin verge -- demo $(if $(ONCE),--once --https-port 0 --ssh-port 0)
 
-test: setup-test format lint
+test: setup-test setup-conformance format lint
 	$(CARGO) test --locked --workspace
 	$(MAKE) docs
 
@@ -32,7 +37,7 @@ prove: export VERGE_KILLS = 200
 prove: export VERGE_DEPLOYS = 1000
 prove: export VERGE_PROVE = 1
 prove: export PROPTEST_CASES = 10000
-prove: setup-test setup-prove
+prove: setup-test setup-conformance setup-prove
 	$(CARGO) test --locked --workspace
 
 format:
@@ -59,6 +64,10 @@ setup-demo:
 
 setup-test:
 	@.ci/install $(TEST_TOOLS) $(TEST_SITES)
+
+setup-conformance:
+	@.ci/install $(CONFORMANCE_TOOLS)
+	@.ci/conformance
 
 setup-prove:
 	@.ci/install $(PROVE_SITES)

@@ -1,11 +1,11 @@
 //! The `verge` command as a steward or publisher types it.
 
 use crate::harness::{self, Node, Publisher, VERGE, block_on, fixture, text};
+use crate::support::preview::{Preview, certificate_files};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use verge_builder::{Job, Limits, Source};
 use verge_edge::cli::client::{Protocol, Visitor};
-use verge_edge::cli::node::Ready;
 use verge_sync::clock::UnixTime;
 
 #[test]
@@ -266,78 +266,36 @@ fn secrets_are_for_their_owner_only() {
 #[test]
 fn preview_serves_a_folder_to_any_host() {
     let folder = fixture("neighbourhood");
-    let mut child = Command::new(VERGE)
-        .args([
-            "preview",
-            folder.to_str().unwrap(),
-            "--listen",
-            "127.0.0.1:0",
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let address = Ready::parse(&line).unwrap().http.unwrap();
-    let output = Command::new("curl")
-        .args(["-s", "--max-time", "10", "-H", "Host: whatever.example"])
-        .arg(format!("http://{address}/about"))
-        .output()
-        .unwrap();
-    harness::signal(child.id(), rustix::process::Signal::TERM);
-    assert!(child.wait().unwrap().success());
-    assert_eq!(
-        output.stdout,
-        std::fs::read(folder.join("about.html")).unwrap()
-    );
+    let preview = Preview::start(&folder, &[]);
+    let url = format!("http://{}/about", preview.ready.http.unwrap());
+    let page = curl("whatever.example", &url);
+    assert!(preview.stop().success());
+    assert_eq!(page, std::fs::read(folder.join("about.html")).unwrap());
+}
+
+fn curl(host: &str, url: &str) -> Vec<u8> {
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "--max-time", "10", "-H"]);
+    curl.arg(format!("Host: {host}")).arg(url);
+    curl.output().unwrap().stdout
 }
 
 #[test]
 fn preview_serves_in_the_clear_and_with_the_given_certificate() {
     let folder = tempfile::tempdir().unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(vec!["preview.example".to_owned()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    let (cert_path, key_path) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-    std::fs::write(&cert_path, certificate.pem()).unwrap();
-    std::fs::write(&key_path, key.serialize_pem()).unwrap();
+    let certificate = certificate_files(folder.path());
     let site = fixture("single-page-app");
-    let mut child = Command::new(VERGE)
-        .arg("preview")
-        .arg(&site)
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--tls-listen",
-            "127.0.0.1:0",
-            "--tls-cert",
-        ])
-        .arg(&cert_path)
-        .arg("--tls-key")
-        .arg(&key_path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let ready = Ready::parse(&line).unwrap();
-    let visitor = Visitor::new(ready.https.unwrap(), &cert_path).unwrap();
+    let arguments = ["--tls-listen", "127.0.0.1:0"];
+    let arguments = [&arguments[..], &certificate.arguments()].concat();
+    let preview = Preview::start(&site, &arguments);
+    let visitor = Visitor::new(preview.ready.https.unwrap(), &certificate.certificate).unwrap();
     let answer = block_on(visitor.get(Protocol::Http2, "preview.example", "/", "br")).unwrap();
-    let mut curl = Command::new("curl");
-    curl.args(["-s", "--max-time", "10", "-H", "Host: preview.example"]);
-    let url = format!("http://{}/", ready.http.unwrap());
-    let plain = curl.arg(url).output().unwrap();
-    harness::signal(child.id(), rustix::process::Signal::TERM);
-    assert!(child.wait().unwrap().success());
+    let url = format!("http://{}/", preview.ready.http.unwrap());
+    let plain = curl("preview.example", &url);
+    assert!(preview.stop().success());
     let published = std::fs::read(site.join("index.html")).unwrap();
     assert_eq!(answer.body, published);
-    assert_eq!(plain.stdout, published, "served in the clear as well");
+    assert_eq!(plain, published, "served in the clear as well");
 }
 
 #[test]

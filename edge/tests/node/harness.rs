@@ -1,5 +1,7 @@
 //! A real node in a process of its own, a publisher with real git and ssh, a visitor with real TLS.
 
+pub(crate) use crate::support::effort::{count, proving};
+pub(crate) use crate::support::preview::{files, fixture};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -317,52 +319,4 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         .build()
         .unwrap()
         .block_on(future)
-}
-
-/// Every regular file below `folder`, sorted, as paths relative to it.
-pub(crate) fn files(folder: &Path) -> Vec<String> {
-    let mut files = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(&next).unwrap() {
-            let entry = entry.unwrap();
-            let kind = entry.file_type().unwrap();
-            if kind.is_dir() {
-                folders.push(entry.path());
-            } else if kind.is_file() {
-                let path = entry.path();
-                files.push(
-                    path.strip_prefix(folder)
-                        .unwrap()
-                        .to_str()
-                        .unwrap()
-                        .to_owned(),
-                );
-            }
-        }
-    }
-    files.sort();
-    files
-}
-
-/// Whether `make prove` runs this.
-#[expect(clippy::disallowed_methods, reason = "the counts of `make prove`")]
-pub(crate) fn proving() -> bool {
-    std::env::var("VERGE_PROVE").is_ok()
-}
-
-/// How often: what the variable says, or the small count of `make test`.
-#[expect(clippy::disallowed_methods, reason = "the counts of `make prove`")]
-pub(crate) fn count(name: &str, default: usize) -> usize {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
-}
-
-/// A folder of `fixtures/sites`.
-pub(crate) fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fixtures/sites")
-        .join(name)
 }

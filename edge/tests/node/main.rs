@@ -5,6 +5,9 @@
     reason = "what fails here fails the test"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod bad_input;
 mod collection;
 mod commands;

@@ -7,5 +7,7 @@
 )]
 
 pub(crate) mod edge;
+pub(crate) mod effort;
+pub(crate) mod preview;
 pub(crate) mod sample;
 pub(crate) mod visitor;

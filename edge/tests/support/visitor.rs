@@ -8,6 +8,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -46,12 +47,7 @@ pub(crate) enum Visitor {
 impl Visitor {
     pub(crate) async fn connect(edge: &TestEdge, via: Via, host: &str) -> Self {
         match via {
-            Via::Plain => {
-                let stream = TcpStream::connect(edge.http()).await.unwrap();
-                let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-                drop(tokio::spawn(connection));
-                Self::Http1(sender)
-            }
+            Via::Plain => Self::plain(edge.http()).await,
             Via::Http1 => {
                 let stream = secure(edge, host, b"http/1.1").await.unwrap();
                 let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -68,6 +64,14 @@ impl Visitor {
                 Self::Http2(sender)
             }
         }
+    }
+
+    /// HTTP/1.1 in the clear, to anybody.
+    pub(crate) async fn plain(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        drop(tokio::spawn(connection));
+        Self::Http1(sender)
     }
 
     pub(crate) async fn send(&mut self, request: Request<Empty<Bytes>>) -> hyper::Result<Answer> {

@@ -1,0 +1,14 @@
+//! Verge beside the others: what independent programs say of it, and where other servers answer
+//! otherwise. `make setup-conformance` brings the programs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here fails the test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod differential;
+mod peers;
+mod redbot;
