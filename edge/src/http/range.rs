@@ -76,7 +76,12 @@ fn read_set(set: &[u8], length: u64) -> Option<Vec<Span>> {
         if asked > ASKED_MAX {
             return None;
         }
-        spans.extend(read_spec(element)?.within(length));
+        let spec = read_spec(element)?;
+        if length == 0 && matches!(spec, Spec::Suffix(1..)) {
+            // Satisfiable (section 14.1.2), but no `Content-Range` can say so.
+            return None;
+        }
+        spans.extend(spec.within(length));
     }
     (asked > 0).then_some(spans)
 }
@@ -223,6 +228,21 @@ mod tests {
         for (text, expected) in rows {
             let line = HeaderValue::from_static(text);
             assert_eq!(select([&line], 10), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_has_no_first_bytes_but_last_ones() {
+        let rows = [
+            ("bytes=0-", Wanted::Unsatisfiable),
+            ("bytes=0-9", Wanted::Unsatisfiable),
+            ("bytes=-0", Wanted::Unsatisfiable),
+            ("bytes=-5", Wanted::Whole),
+            ("bytes=0-9,-5", Wanted::Whole),
+        ];
+        for (text, expected) in rows {
+            let line = HeaderValue::from_static(text);
+            assert_eq!(select([&line], 0), expected, "{text}");
         }
     }
 
