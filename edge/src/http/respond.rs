@@ -81,6 +81,9 @@ impl Selected<'_> {
         let mut headers = self.shared();
         self.describe(&mut headers, request);
         headers.insert(CONTENT_LENGTH, self.representation.length.into());
+        if status == StatusCode::OK {
+            headers.insert(ACCEPT_RANGES, BYTES);
+        }
         Head { status, headers }
     }
 
@@ -97,6 +100,7 @@ impl Selected<'_> {
     pub(super) fn parts(&self, request: &HeaderMap) -> Head {
         let mut headers = self.shared();
         self.describe(&mut headers, request);
+        headers.insert(ACCEPT_RANGES, BYTES);
         Head {
             status: StatusCode::PARTIAL_CONTENT,
             headers,
@@ -155,7 +159,6 @@ impl Selected<'_> {
         let media_type = HeaderValue::from_str(self.media_type).unwrap_or(OCTETS);
         headers.insert(CONTENT_TYPE, media_type);
         headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-        headers.insert(ACCEPT_RANGES, BYTES);
         let coding = self.representation.coding;
         if coding != Coding::Identity {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
@@ -372,6 +375,19 @@ mod tests {
                 "x-content-type-options: nosniff",
             ]
         );
+    }
+
+    #[test]
+    fn parts_are_offered_only_of_what_is_found() {
+        let selected = selected(Coding::Identity, false);
+        for (status, offered) in [(StatusCode::OK, true), (StatusCode::NOT_FOUND, false)] {
+            let head = selected.whole(status, &HeaderMap::new());
+            assert_eq!(
+                head.headers.contains_key(ACCEPT_RANGES),
+                offered,
+                "{status}"
+            );
+        }
     }
 
     #[test]
