@@ -10,5 +10,6 @@
 mod support;
 
 mod differential;
+mod load;
 mod peers;
 mod redbot;
