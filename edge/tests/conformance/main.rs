@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browser;
 mod differential;
 mod load;
 mod peers;

@@ -1,5 +1,9 @@
 //! Folders, and one served by the real binary: `verge preview`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::PublicKeyData as _;
+use sha2::{Digest as _, Sha256};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -87,6 +91,8 @@ pub(crate) fn files(folder: &Path) -> Vec<String> {
 pub(crate) struct CertificateFiles {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
+    /// SHA-256 of the public key's SPKI, in base64.
+    pub(crate) key_sha256: String,
 }
 
 impl CertificateFiles {
@@ -105,6 +111,7 @@ pub(crate) fn certificate_files(folder: &Path) -> CertificateFiles {
     let files = CertificateFiles {
         certificate: folder.join("certificate.pem"),
         key: folder.join("key.pem"),
+        key_sha256: STANDARD.encode(Sha256::digest(key.subject_public_key_info())),
     };
     std::fs::write(&files.certificate, certificate.pem()).unwrap();
     std::fs::write(&files.key, key.serialize_pem()).unwrap();
