@@ -2,6 +2,7 @@
 //! binary as the node, the real `git` and `ssh` as the publisher, real TLS as the visitor.
 
 use super::client::{Answer, Protocol, Visitor};
+use super::manual;
 use super::node::Ready;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -33,6 +34,9 @@ pub struct Demo {
 
 const SITE: &str = "neighbourhood";
 const HOST: &str = "neighbourhood.sites.localhost";
+/// The site that says what visitors get.
+const MANUAL: &str = "manual";
+const MANUAL_HOST: &str = "manual.sites.localhost";
 const CODINGS: [&str; 4] = ["br", "zstd", "gzip", "identity"];
 
 impl Demo {
@@ -51,6 +55,7 @@ impl Demo {
         let region = Region::new(folder.path(), self.https_port, self.ssh_port)?;
         region.add_publisher()?;
         region.push(&source)?;
+        region.deploy_manual()?;
         let right = super::block_on(region.visit(&source))?;
         region.say_where_to_look();
         ensure!(right, "some answers were not what was published");
@@ -177,6 +182,21 @@ impl<'a> Region<'a> {
         Ok(())
     }
 
+    /// A second site, published without git.
+    fn deploy_manual(&self) -> anyhow::Result<()> {
+        step("Ana publishes a folder without git: verge deploy manual --site manual");
+        let folder = self.folder.join(MANUAL);
+        std::fs::create_dir(&folder)?;
+        std::fs::write(folder.join("index.html"), manual::page())?;
+        std::fs::write(folder.join("manual.css"), manual::STYLE)?;
+        let mut create = verge()?;
+        create.args(["site", "create", MANUAL, "--owner", "ana", "--data"]);
+        run(create.arg(self.data()))?;
+        let mut deploy = verge()?;
+        deploy.arg("deploy").arg(folder).args(["--site", MANUAL]);
+        run(deploy.arg("--data").arg(self.data()))
+    }
+
     fn git(&self, work: &Path) -> Command {
         let ssh = format!(
             "ssh -F none -i {} -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new \
@@ -210,6 +230,9 @@ impl<'a> Region<'a> {
                 say(&row.show(protocol, coding, pages.len()));
             }
         }
+        let manual = visitor.get(Protocol::Http2, MANUAL_HOST, "/", "br").await?;
+        all_right &= manual.head.status == 200 && manual.body == manual::page().as_bytes();
+        say(&format!("  the second site: {}", manual.head.status));
         let missing = visitor
             .get(Protocol::Http2, HOST, "/no-such-page", "br")
             .await?;
@@ -224,6 +247,9 @@ impl<'a> Region<'a> {
         let port = self.ready.https.map_or(443, |address| address.port());
         step("Look yourself");
         say(&format!("  https://{HOST}:{port}/"));
+        say(&format!(
+            "  https://{MANUAL_HOST}:{port}/ (what visitors get, and how to write rules)"
+        ));
         say(&format!(
             "  (the test CA is {})",
             self.data().join("local-ca.pem").display()

@@ -6,6 +6,7 @@ pub mod client;
 pub mod confine;
 pub mod demo;
 pub mod hook;
+mod manual;
 pub mod node;
 pub mod preview;
 pub mod site;
