@@ -4,6 +4,7 @@
 //! Addresses live in memory only: counted under a keyed hash whose key is random and replaced every
 //! hour, never stored, never logged. A crash loses the counts with the connections.
 
+use crate::http::room::{Rooms, Share};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -124,6 +125,7 @@ fn contains(networks: &[Network], address: IpAddr) -> bool {
 /// Connections per address, of the whole process.
 pub(crate) struct Callers {
     count_max: u32,
+    rooms: Arc<Rooms>,
     counts: Mutex<Counts>,
 }
 
@@ -132,8 +134,14 @@ struct Counts {
     generation: u64,
     key: [u8; 32],
     key_made: Instant,
-    now: HashMap<u64, u32>,
-    before: HashMap<u64, u32>,
+    now: HashMap<u64, Caller>,
+    before: HashMap<u64, Caller>,
+}
+
+/// One address.
+struct Caller {
+    connection_count: u32,
+    share: Share,
 }
 
 /// One counted connection; dropping it ends the count.
@@ -141,12 +149,14 @@ pub(crate) struct Counted {
     callers: Arc<Callers>,
     generation: u64,
     caller: u64,
+    /// Of the memory for answers.
+    pub(crate) share: Share,
 }
 
 impl Callers {
     /// # Errors
     /// The system has no randomness.
-    pub(crate) fn new(count_max: u32) -> Result<Arc<Self>, getrandom::Error> {
+    pub(crate) fn new(count_max: u32, rooms: Arc<Rooms>) -> Result<Arc<Self>, getrandom::Error> {
         let counts = Counts {
             generation: 0,
             key: random_key()?,
@@ -156,6 +166,7 @@ impl Callers {
         };
         Ok(Arc::new(Self {
             count_max,
+            rooms,
             counts: Mutex::new(counts),
         }))
     }
@@ -169,15 +180,20 @@ impl Callers {
         let mut counts = self.lock();
         counts.renew_key(now);
         let caller = counts.caller(address);
-        let count = counts.now.entry(caller).or_insert(0);
-        if *count >= self.count_max {
+        let entry = counts.now.entry(caller).or_insert_with(|| Caller {
+            connection_count: 0,
+            share: self.rooms.share(),
+        });
+        if entry.connection_count >= self.count_max {
             return None;
         }
-        *count = count.saturating_add(1);
+        entry.connection_count = entry.connection_count.saturating_add(1);
+        let share = Arc::clone(&entry.share);
         Some(Counted {
             callers: Arc::clone(self),
             generation: counts.generation,
             caller,
+            share,
         })
     }
 
@@ -226,9 +242,9 @@ impl Counts {
         } else {
             return;
         };
-        if let Some(count) = table.get_mut(&caller) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(entry) = table.get_mut(&caller) {
+            entry.connection_count = entry.connection_count.saturating_sub(1);
+            if entry.connection_count == 0 {
                 table.remove(&caller);
             }
         }
@@ -293,7 +309,7 @@ mod tests {
 
     #[test]
     fn an_address_holds_so_many_connections() {
-        let callers = Callers::new(2).unwrap();
+        let callers = Callers::new(2, Arc::new(Rooms::new(1 << 20))).unwrap();
         let first = callers.admit(address("2001:db8::1")).unwrap();
         let _second = callers.admit(address("2001:db8::2")).unwrap();
         assert!(callers.admit(address("2001:db8::3")).is_none(), "one /64");

@@ -195,6 +195,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
             stream_count_max: visitors.streams_max,
             reset_count_max: visitors.resets_max,
             control_frame_count_max: visitors.control_frames_max,
+            answer_bytes_max: visitors.answer_bytes_max,
             header_time: Duration::from_millis(visitors.header_timeout_ms),
             handshake_time: Duration::from_millis(visitors.handshake_timeout_ms),
             idle_time: Duration::from_millis(visitors.idle_timeout_ms),

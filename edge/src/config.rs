@@ -103,6 +103,8 @@ pub struct Visitors {
     pub resets_max: u32,
     /// HTTP/2 frames of one connection within 10 s that ask for nothing.
     pub control_frames_max: u32,
+    /// Bytes of answers that are on their way to visitors.
+    pub answer_bytes_max: usize,
     /// Time for a request's header to arrive.
     pub header_timeout_ms: u64,
     /// Time for a TLS handshake.
@@ -193,6 +195,7 @@ impl Default for Visitors {
             streams_max: 100,
             resets_max: 500,
             control_frames_max: 1000,
+            answer_bytes_max: 64 << 20,
             header_timeout_ms: 10_000,
             handshake_timeout_ms: 10_000,
             idle_timeout_ms: 60_000,
@@ -338,7 +341,7 @@ impl Config {
     }
 
     /// Numbers of which 0 makes no sense.
-    fn counts(&self) -> [(&'static str, u64); 16] {
+    fn counts(&self) -> [(&'static str, u64); 17] {
         let (visitors, push, build) = (&self.visitors, &self.push, &self.build);
         let per_address = u64::from(visitors.connections_per_address_max);
         [
@@ -350,6 +353,7 @@ impl Config {
                 "visitors.control_frames_max",
                 u64::from(visitors.control_frames_max),
             ),
+            ("visitors.answer_bytes_max", wide(visitors.answer_bytes_max)),
             ("visitors.slow_timeout_ms", visitors.slow_timeout_ms),
             ("visitors.streams_max", u64::from(visitors.streams_max)),
             ("visitors.header_timeout_ms", visitors.header_timeout_ms),

@@ -24,6 +24,9 @@ pub struct Limits {
     /// HTTP/2 frames within 10 s that ask for nothing (PING, SETTINGS, PRIORITY, empty DATA): the
     /// connection ends.
     pub control_frame_count_max: u32,
+    /// Memory for answers that are on their way: a quarter for pages, the rest for downloads, of
+    /// which an address may have a quarter. Who finds none for 10 s hears 503.
+    pub answer_bytes_max: usize,
     /// From the first byte of a head to its last: the connection ends.
     pub header_time: Duration,
     /// For the TLS handshake: the connection ends.
@@ -50,6 +53,8 @@ impl Default for Limits {
             // A browser that leaves a page cancels what is open: five pages in 10 s.
             reset_count_max: 500,
             control_frame_count_max: 1000,
+            // A thousand downloads at once, each with an open file.
+            answer_bytes_max: 64 << 20,
             header_time: Duration::from_secs(10),
             handshake_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),

@@ -7,6 +7,7 @@
 use crate::addresses::{Callers, Proxies};
 use crate::http::Door;
 use crate::http::health::Assurances;
+use crate::http::room::Rooms;
 pub use crate::limits::Limits;
 use crate::sites::Sites;
 use crate::tls::{self, TlsResolver};
@@ -151,11 +152,14 @@ impl Edge {
         let (phase, watched) = watch::channel(Phase::Serving);
         let mut running = Running::new(&http, &https, &config.limits, phase);
         let proxies = Arc::new(config.proxies);
-        let callers = Callers::new(config.limits.connection_per_address_count_max)?;
+        let rooms = Arc::new(Rooms::new(config.limits.answer_bytes_max));
+        let address_max = config.limits.connection_per_address_count_max;
+        let callers = Callers::new(address_max, Arc::clone(&rooms))?;
         let door = Arc::new(Door {
             sites,
             tls,
             limits: config.limits,
+            rooms,
             clock: config.clock,
             https_port: (config.plain == PlainHttp::Redirects).then(|| https_port.unwrap_or(443)),
             assurances: config.assurances,

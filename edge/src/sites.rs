@@ -62,7 +62,7 @@ impl Default for CacheBudget {
     }
 }
 
-/// Why a version cannot be served; every one is a 503 and has been reported as damage.
+/// Why a version cannot be served; every one is a 503, and damage has been reported.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LoadError {
     /// The bytes cannot be had.
@@ -79,6 +79,9 @@ pub enum LoadError {
     /// The thread that read them died: an error of ours.
     #[error("the reading thread ended early")]
     Thread,
+    /// Too many answers are on their way to visitors.
+    #[error("no memory for one more answer")]
+    NoRoom,
 }
 
 /// A manifest with its sections read.

@@ -4,6 +4,7 @@
 use crate::addresses::Counted;
 use crate::host::Host;
 use crate::http::connection::{self, Protocol};
+use crate::http::room::Claim;
 use crate::http::{Channel, Door, Transport};
 use crate::listen::{Hall, Phase};
 use crate::proxy_protocol::{self, Origin};
@@ -81,9 +82,14 @@ pub(crate) async fn welcome(
 impl Guest {
     pub(crate) async fn serve(self, door: Arc<Door>, phase: watch::Receiver<Phase>) {
         let is_forwarded = self.is_forwarded;
+        let share = self
+            .counted
+            .as_ref()
+            .map(|counted| Arc::clone(&counted.share));
         let transport = |channel| Transport {
             channel,
             is_forwarded,
+            claim: Claim::new(share),
         };
         match self.stream {
             Stream::Plain(stream) => {

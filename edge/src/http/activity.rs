@@ -55,9 +55,14 @@ impl Activity {
         self.begun_count.load(Ordering::Relaxed)
     }
 
+    /// Requests that are being answered.
+    pub(super) fn in_flight_count(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Whether a request is being answered.
     pub(super) fn is_answering(&self) -> bool {
-        self.in_flight.load(Ordering::Relaxed) > 0
+        self.in_flight_count() > 0
     }
 
     /// Whether there is an answer that the visitor has not taken yet.

@@ -6,6 +6,7 @@
 //! A whole representation is hashed on the way: its last piece is held back until the digest is
 //! right, so a visitor of a damaged file sees a broken transfer, never a complete wrong one.
 
+use super::room::{Room, in_room};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::fs::File;
@@ -22,6 +23,8 @@ use verge_sync::{Digest, Version};
 
 /// 32 KiB: 2 TLS records or HTTP/2 frames; a thousand slow downloads hold 32 MB.
 const PIECE_BYTES: u64 = 32 << 10;
+/// What a body in pieces takes: one with the connection, one being read.
+pub(crate) const PIECES_BYTES: usize = 64 << 10;
 
 /// 1 MiB at a time while a whole file is compared with its digest: as the scrub does.
 const CHECK_BYTES: u64 = 1 << 20;
@@ -316,6 +319,7 @@ type Reading = JoinHandle<(Box<Source>, Result<Bytes, ReadError>)>;
 
 /// Pieces of a file, in order.
 pub(crate) struct Pieces {
+    room: Arc<Room>,
     /// Bytes that the visitor has not been given yet.
     left: u64,
     state: State,
@@ -335,6 +339,7 @@ impl Pieces {
         reader: &BlobReader,
         length: u64,
         segments: Segments,
+        room: Arc<Room>,
     ) -> Result<Self, ReadError> {
         let mut source = Source {
             reader: reader.clone(),
@@ -351,6 +356,7 @@ impl Pieces {
             .await
             .unwrap_or(Err(ReadError::Thread))?;
         Ok(Self {
+            room,
             left: length,
             state: State::Ready(Box::new(source), piece),
         })
@@ -389,7 +395,7 @@ impl Pieces {
         if source.left > 0 {
             self.state = State::Idle(source);
         }
-        piece
+        in_room(piece, &self.room)
     }
 }
 

@@ -93,7 +93,11 @@ impl<S: AsyncWrite + Unpin> Coalescing<S> {
         let coalescing = Self::new(stream);
         coalescing.lock().frames = Some(Frames {
             theirs: FrameCounter::of_visitor(limits),
-            ours: FrameCounter::of_ours(limits),
+            // What a site says of its files is not its visitor's doing.
+            ours: FrameCounter::of_ours(FrameLimits {
+                block_bytes_max: usize::MAX,
+                ..limits
+            }),
             activity,
             sent_bytes: 0,
             abuse: None,

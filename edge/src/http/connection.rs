@@ -8,12 +8,15 @@ use super::coalesce::Coalescing;
 use super::frames::FrameLimits;
 use super::guarded::Guarded;
 use super::head_scan::HeadLimits;
-use super::pace::{Pace, PaceLimit};
+use super::pace::{self, Pace, PaceLimit};
+use super::room::{Claim, Rooms};
 use super::{Door, Transport, answer};
 use crate::limits::Limits;
 use crate::listen::Phase;
 use crate::welcome::Socket;
+use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -101,7 +104,7 @@ async fn serve_http1<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Rece
         let visit = Arc::clone(&visit);
         async move {
             let held = visit.activity.begin();
-            let has_body = !hyper::body::Body::is_end_stream(request.body());
+            let has_body = !request.body().is_end_stream();
             let mut answer = answer(&visit.door, &visit.transport, &request, held).await;
             if has_body {
                 // It is not read, so what follows it on the connection cannot be found.
@@ -133,13 +136,14 @@ async fn serve_http2<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Rece
     let stream = Coalescing::guarded(stream, frame_limits(limits), activity);
     let beneath = stream.clone();
     let guard = Guard::new(&visit);
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
+    let service = service_fn(move |request: http::Request<Incoming>| {
         let visit = Arc::clone(&visit);
         async move {
             let held = visit.activity.begin();
-            let answer = answer(&visit.door, &visit.transport, &request, held).await;
-            hear_out(&mut request).await;
-            Ok::<_, Infallible>(answer)
+            let (head, mut body) = request.into_parts();
+            let heard = hear_out(&head, &mut body).await;
+            let request = http::Request::from_parts(head, heard);
+            Ok::<_, Infallible>(answer(&visit.door, &visit.transport, &request, held).await)
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -147,25 +151,50 @@ async fn serve_http2<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Rece
     drive(connection, end_gracefully, &beneath, guard, phase).await;
 }
 
-/// Waits for the rest of a request over HTTP/2: an answer that is sent first lets the library forget
-/// the stream, and the faults of what follows (trailers that cannot be, data after a reset) with it.
-async fn hear_out(request: &mut http::Request<Incoming>) {
-    if request.headers().contains_key(EXPECT) {
-        // The visitor waits for the answer before it goes on.
-        return;
+/// Waits for the rest of a request over HTTP/2, and says whether it has a body. An answer that is
+/// sent first lets the library forget the stream, and the faults of what follows (trailers that
+/// cannot be, data after a reset) with it.
+async fn hear_out(head: &http::request::Parts, body: &mut Incoming) -> Heard {
+    // Who expects to be asked for the body waits for the answer before it goes on.
+    if body.is_end_stream() || head.headers.contains_key(EXPECT) {
+        let has_body = !body.is_end_stream();
+        return Heard { has_body };
     }
-    let body = request.body_mut();
     let rest = async {
         let mut heard_bytes = 0;
         while heard_bytes < HEARD_BYTES_MAX {
-            let Some(Ok(frame)) = body.frame().await else {
-                return;
-            };
-            heard_bytes += frame.data_ref().map_or(0, |data| data.len());
+            match body.frame().await {
+                Some(Ok(frame)) => heard_bytes += frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_fault)) => return true,
+                None => return heard_bytes > 0,
+            }
         }
+        true
     };
-    if tokio::time::timeout(HEARD_TIME_MAX, rest).await.is_err() {
-        tracing::trace!("a request goes on for too long to be waited for");
+    let has_body = tokio::time::timeout(HEARD_TIME_MAX, rest).await;
+    Heard {
+        has_body: has_body.unwrap_or(true),
+    }
+}
+
+/// The body of a request that was heard out, which nobody reads.
+struct Heard {
+    has_body: bool,
+}
+
+impl http_body::Body for Heard {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !self.has_body
     }
 }
 
@@ -251,6 +280,8 @@ enum Ended {
 /// The deadlines of one connection.
 struct Guard {
     activity: Arc<Activity>,
+    rooms: Arc<Rooms>,
+    claim: Claim,
     patience: Patience,
     pace: Pace,
     slow_time: Duration,
@@ -261,6 +292,8 @@ impl Guard {
         let limits = &visit.door.limits;
         Self {
             activity: Arc::clone(&visit.activity),
+            rooms: Arc::clone(&visit.door.rooms),
+            claim: visit.transport.claim.clone(),
             patience: Patience {
                 idle: limits.idle_time,
                 head: limits.header_time,
@@ -275,6 +308,7 @@ impl Guard {
 
     /// Called after every poll: begins to measure, or stops.
     fn measure(&mut self, beneath: &impl Beneath) {
+        self.pace.hurry(self.rooms.is_scarce());
         if !self.activity.is_busy() {
             self.pace.rest();
         } else if self.activity.is_blocked() && !self.pace.is_marked() {
@@ -286,6 +320,14 @@ impl Guard {
         }
     }
 
+    /// Whether all that the visitor asked for waits for room, which is not its doing.
+    fn is_kept_waiting(&self) -> bool {
+        let waiting_count = self.claim.waiting_count();
+        waiting_count > 0
+            && waiting_count >= self.activity.in_flight_count()
+            && !self.activity.is_blocked()
+    }
+
     fn deadline(&self) -> Instant {
         let quiet = || self.activity.deadline(&self.patience);
         self.pace.deadline().unwrap_or_else(quiet)
@@ -293,7 +335,13 @@ impl Guard {
 
     /// When to look at the latest: an answer that waits for a window wakes nobody.
     fn next_look(&self, now: Instant) -> Instant {
-        self.deadline().min(now + self.slow_time)
+        let look_time = if self.activity.is_busy() {
+            // Memory may become scarce meanwhile.
+            self.slow_time / pace::HURRY
+        } else {
+            self.slow_time
+        };
+        self.deadline().min(now + look_time)
     }
 
     /// What to do now that a timer went off.
@@ -301,6 +349,11 @@ impl Guard {
         if self.activity.is_busy() && !self.pace.is_marked() {
             self.pace.begin(now, beneath.acknowledged_bytes());
         }
+        if self.is_kept_waiting() {
+            self.pace.rest();
+            self.pace.begin(now, beneath.acknowledged_bytes());
+        }
+        self.pace.hurry(self.rooms.is_scarce());
         if self.deadline() > now {
             Verdict::Wait
         } else if self.pace.deadline().is_none() {

@@ -24,6 +24,7 @@ mod range;
 pub(crate) mod redirects;
 mod reserved;
 mod respond;
+pub(crate) mod room;
 mod route;
 #[cfg(test)]
 mod sample;
@@ -35,18 +36,20 @@ mod target;
 mod torture;
 
 use crate::listen::Limits;
-use crate::sites::{LoadError, SiteAt, Sites};
+use crate::sites::{LoadError, Sites};
 use crate::tls::TlsResolver;
 use body::{Body, Content};
 use fields::Terms;
 use health::Assurances;
 use http::header::{ACCEPT_LANGUAGE, CONTENT_LENGTH};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use plan::{Asked, Plan, plan_found, plan_refused};
 use respond::{Caching, Head};
+use room::Rooms;
 use route::{Route, Target};
-use screen::Screened;
 pub(crate) use screen::{Channel, Transport};
+use screen::{Screened, Visit};
+use std::borrow::Cow;
 use std::sync::Arc;
 use verge_sync::clock::Clock;
 
@@ -56,6 +59,8 @@ pub(crate) struct Door {
     /// The certificates at hand; without, port 80 serves.
     pub(crate) tls: Option<Arc<TlsResolver>>,
     pub(crate) limits: Limits,
+    /// Memory for answers.
+    pub(crate) rooms: Arc<Rooms>,
     pub(crate) clock: Clock,
     /// The port that redirects from port 80 name; none: it serves.
     pub(crate) https_port: Option<u16>,
@@ -103,7 +108,7 @@ where
 {
     let mut reply = match screen::screen(door, transport, request) {
         Screened::Answered(reply) => *reply,
-        Screened::Visit(site, is_secure) => visit(door, site, request, is_secure).await,
+        Screened::Visit(visit) => answer_visit(door, transport, visit, request).await,
     };
     if *request.method() == Method::HEAD {
         drop_body(&mut reply);
@@ -112,6 +117,17 @@ where
     *response.status_mut() = reply.head.status;
     *response.headers_mut() = reply.head.headers;
     response
+}
+
+/// All lines of `Accept-Language` as one (RFC 9110 section 5.3).
+fn languages(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let mut lines = headers.get_all(ACCEPT_LANGUAGE).iter();
+    let first = Cow::Borrowed(lines.next()?.to_str().ok()?);
+    Some(
+        lines
+            .filter_map(|line| line.to_str().ok())
+            .fold(first, |all, line| all + "," + line),
+    )
 }
 
 /// HEAD: the length of what GET would send, and nothing of it.
@@ -124,9 +140,16 @@ fn drop_body(reply: &mut Reply) {
 }
 
 /// Answers GET or HEAD for a site of ours.
-async fn visit<B>(door: &Door, site: SiteAt, request: &Request<B>, secure: bool) -> Reply {
-    match try_visit(door, site, request, secure).await {
+async fn answer_visit<B>(
+    door: &Door,
+    transport: &Transport,
+    visit: Visit,
+    request: &Request<B>,
+) -> Reply {
+    let site = visit.site;
+    match try_visit(door, transport, visit, request).await {
         Ok(reply) => reply,
+        Err(LoadError::NoRoom) => Reply::explained(respond::busy()),
         Err(error) => {
             // What the disk does has been reported; a line for every request would fill it.
             if !matches!(error, LoadError::Read(_)) {
@@ -139,18 +162,18 @@ async fn visit<B>(door: &Door, site: SiteAt, request: &Request<B>, secure: bool)
 
 async fn try_visit<B>(
     door: &Door,
-    site: SiteAt,
+    transport: &Transport,
+    Visit { site, is_secure }: Visit,
     request: &Request<B>,
-    secure: bool,
 ) -> Result<Reply, LoadError> {
     let loaded = door.sites.manifest(site.version).await?;
     let (uri, headers) = (request.uri(), request.headers());
     let is_head = *request.method() == Method::HEAD;
-    let language = headers.get(ACCEPT_LANGUAGE);
+    let language = languages(headers);
     let target = Target {
         path: uri.path(),
         query: uri.query(),
-        language: language.and_then(|line| line.to_str().ok()),
+        language: language.as_deref(),
     };
     let routed = route::route(loaded.manifest(), loaded.redirects(), &target);
     let asked = Asked {
@@ -159,7 +182,11 @@ async fn try_visit<B>(
         now: door.clock.now(),
     };
     let mut plan = match routed.route {
-        Route::Found(entry) => plan_found(&entry, loaded.is_immutable(&entry), &asked),
+        Route::Found(entry) => {
+            // A rule may show it under a name that proves nothing.
+            let is_named = routed.path.trim_start_matches('/') == entry.path();
+            plan_found(&entry, is_named && loaded.is_immutable(&entry), &asked)
+        }
         Route::Refused(status, page) => plan_refused(page.as_ref(), status, &asked),
         Route::Redirect(to) => Plan::bare(respond::redirect(
             to.status,
@@ -167,7 +194,12 @@ async fn try_visit<B>(
             Caching::Revalidate,
         )),
         Route::Reserved(kind) => {
-            return reserved::answer(door, site, &loaded, kind, request).await;
+            let asked = reserved::Asked {
+                kind,
+                site,
+                transport,
+            };
+            return reserved::answer(door, &loaded, asked, request).await;
         }
         Route::Bad => return Ok(Reply::page(StatusCode::BAD_REQUEST)),
     };
@@ -176,10 +208,13 @@ async fn try_visit<B>(
     }
     if plan.is_of_the_site() {
         let terms = Terms {
-            secure,
+            secure: is_secure,
             hsts_max_age: door.assurances.certificate_life,
         };
         loaded.fields().apply(&routed.path, &mut plan.head, &terms);
     }
-    fetch::read(door, loaded.manifest(), plan, is_head).await
+    if is_head {
+        return Ok(fetch::head(plan));
+    }
+    fetch::read(door, loaded.manifest(), plan, &transport.claim).await
 }

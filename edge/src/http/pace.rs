@@ -13,17 +13,35 @@ pub(super) struct PaceLimit {
     pub(super) time: Duration,
 }
 
+/// 5 s instead of 30: a visitor whose line is down for longer begins anew.
+pub(super) const HURRY: u32 = 6;
+
 /// One stretch of an answer.
 #[derive(Debug)]
 pub(super) struct Pace {
     limit: PaceLimit,
+    /// One of so many parts of the limit's time is waited for.
+    hurry: u32,
     /// When it began, and how much was acknowledged then if the kernel was asked.
     mark: Option<(Instant, Option<u64>)>,
 }
 
 impl Pace {
     pub(super) fn new(limit: PaceLimit) -> Self {
-        Self { limit, mark: None }
+        Self {
+            limit,
+            hurry: 1,
+            mark: None,
+        }
+    }
+
+    /// Waits for a sixth of the time while memory is scarce, and for all of it otherwise.
+    pub(super) fn hurry(&mut self, is_scarce: bool) {
+        self.hurry = if is_scarce { HURRY } else { 1 };
+    }
+
+    fn time(&self) -> Duration {
+        self.limit.time / self.hurry
     }
 
     /// Nothing waits for the visitor any more.
@@ -49,7 +67,7 @@ impl Pace {
 
     /// When to judge.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.mark.map(|(began, _)| began + self.limit.time)
+        self.mark.map(|(began, _)| began + self.time())
     }
 
     /// Whether the visitor was too slow since the beginning; begins anew.
@@ -63,7 +81,8 @@ impl Pace {
             return false;
         };
         let taken = after.saturating_sub(before);
-        now >= began + self.limit.time && taken < self.limit.bytes_min
+        let bytes_min = self.limit.bytes_min / u64::from(self.hurry);
+        now >= began + self.time() && taken < bytes_min
     }
 }
 
@@ -94,6 +113,25 @@ mod tests {
             let slow = pace.is_too_slow(late, after);
             assert_eq!(slow, expected, "{before:?} {after:?}");
             assert_eq!(pace.deadline(), Some(late + limit.time));
+        }
+    }
+
+    #[test]
+    fn a_slow_visitor_is_waited_for_less_while_memory_is_scarce() {
+        let limit = PaceLimit {
+            bytes_min: 30 << 10,
+            time: Duration::from_secs(30),
+        };
+        let start = Instant::now();
+        let soon = start + limit.time / HURRY;
+        for (taken, expected) in [(5 << 10, false), ((5 << 10) - 1, true)] {
+            let mut pace = Pace::new(limit);
+            pace.begin(start, Some(0));
+            pace.hurry(true);
+            assert_eq!(pace.deadline(), Some(soon));
+            assert_eq!(pace.is_too_slow(soon, Some(taken)), expected);
+            pace.hurry(false);
+            assert_eq!(pace.deadline(), Some(soon + limit.time));
         }
     }
 

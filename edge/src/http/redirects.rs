@@ -299,8 +299,12 @@ fn first_language(line: &str) -> Option<String> {
     let mut best: Option<(f32, &str)> = None;
     for element in line.split(',') {
         let (name, parameter) = element.split_once(';').unwrap_or((element, ""));
-        let weight = parameter.trim().strip_prefix("q=");
-        let Some(weight) = weight.map_or(Some(1.0), |q| q.trim().parse::<f32>().ok()) else {
+        let parameter = parameter.trim();
+        let weight = ["q=", "Q="]
+            .iter()
+            .find_map(|name| parameter.strip_prefix(name));
+        let weight = weight.map_or(Some(1.0), |q| q.trim().parse::<f32>().ok());
+        let Some(weight) = weight.filter(|weight| (0.0..=1.0).contains(weight)) else {
             continue;
         };
         let name = name.trim();
@@ -405,6 +409,8 @@ mod tests {
             ("/a", Some("en, de"), "301 /en", true),
             ("/a", Some("de;q=0, en;q=0.1"), "301 /en", true),
             ("/a", Some("*, de;q=x, de;q=nan"), "301 /en", true),
+            ("/a", Some("de;Q=0.1, en"), "301 /en", true),
+            ("/a", Some("en, de;q=5"), "301 /en", true),
             ("/b", Some("de"), "301 /c", false),
         ];
         for (path, language, expected, by_language) in rows {

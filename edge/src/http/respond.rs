@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING,
-    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, VARY,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
@@ -184,7 +184,8 @@ fn wants_sha256(request: &HeaderMap) -> bool {
     });
     // The last of two members with one name counts (RFC 9651 section 3.2).
     asked.next_back().is_some_and(|value| {
-        let preference = std::str::from_utf8(value).ok();
+        let is_number = value.iter().all(u8::is_ascii_digit);
+        let preference = std::str::from_utf8(value).ok().filter(|_| is_number);
         preference
             .and_then(|text| text.parse::<u8>().ok())
             .is_some_and(|n| (1..=10).contains(&n))
@@ -235,6 +236,14 @@ pub(super) fn page(status: StatusCode) -> Head {
     };
     headers.insert(CACHE_CONTROL, caching.value());
     Head { status, headers }
+}
+
+/// 503 while other visitors' answers take all memory (RFC 9110 section 15.6.4).
+pub(super) fn busy() -> Head {
+    let mut head = page(StatusCode::SERVICE_UNAVAILABLE);
+    head.headers
+        .insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    head
 }
 
 /// As [`page`], and the connection ends: what follows on it cannot be told apart.
@@ -446,6 +455,7 @@ mod tests {
             (" sha-256 = 5 ", true),
             ("sha-256=0", false),
             ("sha-256=11", false),
+            ("sha-256=+5", false),
             ("sha-256=1, sha-256=0", false),
             ("sha-256", false),
             ("sha-512=10", false),

@@ -3,6 +3,7 @@
 
 use super::path::{self, Asked, BadPath, Change};
 use super::redirects::{Question, RedirectIndex, Ruling};
+use super::target::push_literal;
 use http::StatusCode;
 use verge_sync::manifest::{Entry, Manifest};
 
@@ -204,7 +205,7 @@ pub(super) fn is_acme_challenge(raw_path: &str) -> bool {
 fn redirect<'m>(status: StatusCode, mut location: String, query: Option<&str>) -> Route<'m> {
     if let Some(query) = query {
         location.push('?');
-        location.push_str(query);
+        query.chars().for_each(|c| push_literal(c, &mut location));
     }
     Route::Redirect(Redirect { status, location })
 }

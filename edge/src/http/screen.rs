@@ -1,12 +1,14 @@
 //! What is decided before a site is asked: whose host it is, and whether the request is one that
 //! a site can answer (http.md sections 1 and 6).
 
+use super::room::Claim;
+use super::target::push_literal;
 use super::{Door, Reply, forwarded, respond, route};
 use crate::host::Host;
 use crate::listen::Limits;
 use crate::sites::SiteAt;
-use http::header::{EXPECT, HOST};
-use http::{Method, Request, StatusCode, Uri, Version};
+use http::header::{COOKIE, EXPECT, HOST};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use respond::{Caching, Head};
 
 /// How a request reached us.
@@ -14,6 +16,8 @@ pub(crate) struct Transport {
     pub(crate) channel: Channel,
     /// From a proxy that is believed about whom it asks for.
     pub(crate) is_forwarded: bool,
+    /// To memory for answers.
+    pub(crate) claim: Claim,
 }
 
 /// What carries a connection.
@@ -31,8 +35,16 @@ pub(crate) enum Channel {
 pub(super) enum Screened {
     /// It needs no site.
     Answered(Box<Reply>),
-    /// GET or HEAD for this site, and whether it comes over TLS, as far as the visitor is concerned.
-    Visit(SiteAt, bool),
+    /// GET or HEAD.
+    Visit(Visit),
+}
+
+/// A request that a site answers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Visit {
+    pub(super) site: SiteAt,
+    /// Whether it comes over TLS, as far as the visitor is concerned.
+    pub(super) is_secure: bool,
 }
 
 /// The answer to a request that no site is asked about; boxed, since it is rare and large.
@@ -45,7 +57,7 @@ pub(super) fn screen<B: http_body::Body>(
     request: &Request<B>,
 ) -> Screened {
     match try_screen(door, transport, request) {
-        Ok((site, is_secure)) => Screened::Visit(site, is_secure),
+        Ok(visit) => Screened::Visit(visit),
         Err(reply) => Screened::Answered(reply),
     }
 }
@@ -54,7 +66,7 @@ fn try_screen<B: http_body::Body>(
     door: &Door,
     transport: &Transport,
     request: &Request<B>,
-) -> Result<(SiteAt, bool), Refused> {
+) -> Result<Visit, Refused> {
     check_size(request, &door.limits)?;
     check_known_method(request)?;
     let told = if transport.is_forwarded {
@@ -85,7 +97,9 @@ fn try_screen<B: http_body::Body>(
         let head = respond::redirect(status, &location, Caching::NoStore);
         return Err(empty(head));
     }
-    Ok((site, is_secure))
+    // What is said over TLS for good would be broken by the next visit in the clear.
+    let is_secure = is_secure && !is_local(&host);
+    Ok(Visit { site, is_secure })
 }
 
 /// Ends the connection: what a visitor meant by this is unknown.
@@ -111,10 +125,16 @@ fn check_size<B>(request: &Request<B>, limits: &Limits) -> Result<(), Refused> {
         return Err(explained(respond::closing_page(StatusCode::URI_TOO_LONG)));
     }
     // hyper counts the headers of HTTP/1.1 as it reads them, those of HTTP/2 it does not.
-    if request.headers().len() > limits.header_count_max {
+    if header_count(request.headers()) > limits.header_count_max {
         return Err(page(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
     Ok(())
+}
+
+/// The lines of a head; a cookie that HTTP/2 has cut into crumbs is one (RFC 9113 section 8.2.3).
+fn header_count(headers: &HeaderMap) -> usize {
+    let crumbs = headers.get_all(COOKIE).iter().count();
+    headers.len() - crumbs.saturating_sub(1)
 }
 
 /// Whether the value of `Host` can be one.
@@ -144,7 +164,13 @@ fn requested_host<B>(request: &Request<B>) -> Result<Option<Host>, Refused> {
                 Err(bad_request())
             }
         }
-        (Some(name), None) if request.version() >= Version::HTTP_2 => Ok(Host::parse(name).ok()),
+        (Some(name), None) if request.version() >= Version::HTTP_2 => {
+            // RFC 9113 section 8.3.1: no userinfo.
+            if name.contains('@') {
+                return Err(bad_request());
+            }
+            Ok(Host::parse(name).ok())
+        }
         // An HTTP/1.1 request has a Host header even if its target is a whole URI.
         (_, None) if request.version() >= Version::HTTP_11 => Err(bad_request()),
         (Some(name), None) | (None, Some(name)) => Ok(Host::parse(name).ok()),
@@ -211,9 +237,17 @@ fn check_method<B: http_body::Body>(request: &Request<B>) -> Result<(), Refused>
     }
 }
 
+/// Whether the name is one of the LAN's own (RFC 6762 section 3): no authority certifies it.
+pub(super) fn is_local(host: &Host) -> bool {
+    host.as_str().ends_with(".local")
+}
+
 /// Where port 80 sends a visitor: the same place over TLS, while a valid certificate is there.
 /// Challenges of a certificate authority are answered in the clear.
 fn https_location(door: &Door, host: &Host, uri: &Uri) -> Option<String> {
+    if is_local(host) {
+        return None;
+    }
     let (tls, https_port) = (door.tls.as_ref()?, door.https_port?);
     if !tls.is_valid_for(host, door.clock.now()) || route::is_acme_challenge(uri.path()) {
         return None;
@@ -223,7 +257,7 @@ fn https_location(door: &Door, host: &Host, uri: &Uri) -> Option<String> {
         443 => String::new(),
         port => format!(":{port}"),
     };
-    target
-        .starts_with('/')
-        .then(|| format!("https://{host}{port}{target}"))
+    let mut location = format!("https://{host}{port}");
+    target.chars().for_each(|c| push_literal(c, &mut location));
+    target.starts_with('/').then_some(location)
 }

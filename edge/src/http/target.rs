@@ -142,8 +142,8 @@ fn join(parts: &[Part], captures: &Captures, within: Within) -> String {
     out
 }
 
-/// A piece as the publisher wrote it: escapes stay, what no URI may have is encoded.
-fn push_literal(c: char, out: &mut String) {
+/// A piece as the publisher or the visitor wrote it: escapes stay, what no URI may have is encoded.
+pub(super) fn push_literal(c: char, out: &mut String) {
     if c.is_ascii_graphic() && !"\"<>\\^`{|}".contains(c) {
         out.push(c);
         return;

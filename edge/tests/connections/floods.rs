@@ -8,6 +8,7 @@ use super::{Setup, start};
 use crate::support::edge::TestEdge;
 use crate::support::visitor::{Via, Visitor};
 use std::time::Duration;
+use verge_edge::listen::Limits;
 
 /// More frames than any limit allows.
 const ROUND_COUNT: u32 = 20_000;
@@ -206,6 +207,49 @@ async fn streams_without_a_window_cost_bounded_memory() {
     }
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < MEMORY_BYTES_MAX, "{grown} bytes more");
+}
+
+/// 40 connections with 100 streams each held 152 MB in pieces, and 4,000 open files.
+#[tokio::test]
+async fn streams_of_many_connections_share_one_budget() {
+    let (_blobs, edge) = start(Setup {
+        limits: Limits {
+            answer_bytes_max: 8 << 20,
+            slow_time: Duration::from_secs(2),
+            ..Limits::default()
+        },
+        ..Setup::default()
+    });
+    check_good(&edge).await;
+    let before = resident_bytes();
+    let mut attackers = Vec::new();
+    for _ in 0..40 {
+        let mut attacker = Attacker::connect(&edge).await;
+        let all: Vec<u8> = (0..100).flat_map(get).collect();
+        attacker.send(&all).await.unwrap();
+        attackers.push(attacker);
+    }
+    // Answered when those who take nothing are cut.
+    check_good(&edge).await;
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < MEMORY_BYTES_MAX, "{grown} bytes more");
+}
+
+#[tokio::test]
+async fn an_empty_body_is_none_and_crumbs_are_one_cookie() {
+    let (_blobs, edge) = start(Setup::default());
+    let mut visitor = Attacker::connect(&edge).await;
+    let get_open = frame(HEADERS, END_HEADERS, 1, &head(0x82, "/a.txt"));
+    let end = frame(DATA, END_STREAM, 1, &[]);
+    visitor.send(&[get_open, end].concat()).await.unwrap();
+    // "cookie: a", never indexed, 150 times.
+    let crumbs = [&[0x1f, 0x11, 1][..], b"a"].concat().repeat(150);
+    let block = [head(0x82, "/a.txt"), crumbs].concat();
+    let flags = END_STREAM | END_HEADERS;
+    visitor.send_frame(HEADERS, flags, 3, &block).await.unwrap();
+    visitor.send_frame(7, 0, 0, &[0; 8]).await.unwrap();
+    let heard = visitor.hear().await;
+    assert_eq!(heard.good_count, 2, "{heard:?}");
 }
 
 #[tokio::test]

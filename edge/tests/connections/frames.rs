@@ -32,6 +32,8 @@ pub(crate) struct Heard {
     pub(crate) goaway_code: Option<u32>,
     pub(crate) reset_count: usize,
     pub(crate) answer_count: usize,
+    /// Of the answers, those that begin with `:status: 200`.
+    pub(crate) good_count: usize,
 }
 
 impl Attacker {
@@ -125,7 +127,10 @@ async fn listen_once(
             heard.goaway_code = Some(u32::from_be_bytes(code));
         }
         RST_STREAM => heard.reset_count += 1,
-        HEADERS => heard.answer_count += 1,
+        HEADERS => {
+            heard.answer_count += 1;
+            heard.good_count += usize::from(payload.first() == Some(&0x88));
+        }
         _ => {}
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `_redirects` and `_headers` over real sockets (http.md sections 2 and 3).
 
 use crate::support::edge::{Setup, TestEdge};
-use crate::support::sample::{Blobs, file};
+use crate::support::sample::{Blobs, File, file};
 use crate::support::visitor::{SECURE, Via, Visitor};
 use std::time::Duration;
 use verge_builder::rules::{HeaderRules, Redirects, RuleFiles};
@@ -47,6 +47,64 @@ fn start() -> (Blobs, TestEdge) {
     };
     let edge = setup.start(&blobs, version);
     (blobs, edge)
+}
+
+/// The name that a visitor keeps for a year is the file's own, not one that a rule gives it.
+#[tokio::test]
+async fn a_rewritten_asset_is_not_kept_for_good() {
+    let blobs = Blobs::new();
+    let asset = File {
+        immutable: true,
+        ..file("app.0123456789.js", "asset")
+    };
+    let rules = RuleFiles {
+        headers: None,
+        redirects: Some("/app.js /app.0123456789.js 200\n".into()),
+    };
+    let version = blobs.publish_with(&[asset], &rules);
+    let edge = Setup::default().start(&blobs, version);
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        for (path, kept) in [("/app.0123456789.js", true), ("/app.js", false)] {
+            let answer = visitor.get(path, &[]).await;
+            let caching = answer.header("cache-control").unwrap();
+            assert_eq!(caching.contains("immutable"), kept, "{via:?} {path}");
+        }
+    }
+}
+
+/// A header section that took more than one frame, and more than a visitor may send, ended the
+/// connection over HTTP/2.
+#[tokio::test]
+async fn fields_up_to_the_limit_arrive() {
+    let blobs = Blobs::new();
+    let line = |number: usize| format!("  X-Long-{number}: {}\n", "~!%^&|".repeat(1_500));
+    let lines: String = (0..6).map(line).collect();
+    let rules = RuleFiles {
+        headers: Some(format!("/*\n{lines}").into()),
+        redirects: None,
+    };
+    let version = blobs.publish_with(&[file("index.html", "front")], &rules);
+    let edge = Setup::default().start(&blobs, version);
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        let answer = visitor.get("/", &[]).await;
+        let last = answer.header("x-long-5").map(str::len);
+        assert_eq!(last, Some(9_000), "{via:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_visitor_writes_is_encoded_in_a_location() {
+    let (_blobs, edge) = start();
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        let answer = visitor.get("/about.html?{a}|b^c", &[]).await;
+        assert_eq!(answer.header("location"), Some("/about?%7Ba%7D%7Cb%5Ec"));
+        let languages = [("accept-language", "fr;q=0.5"), ("accept-language", "de")];
+        let answer = visitor.get("/lang", &languages).await;
+        assert_eq!(answer.header("location"), Some("/de/"), "{via:?}");
+    }
 }
 
 #[tokio::test]

@@ -58,7 +58,10 @@ impl Visitor {
                 let stream = secure(edge, host, b"h2").await.unwrap();
                 assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
                 let io = TokioIo::new(stream);
-                let shaken = http2::handshake(TokioExecutor::new(), io).await;
+                let shaken = http2::Builder::new(TokioExecutor::new())
+                    .max_header_list_size(1 << 20)
+                    .handshake(io)
+                    .await;
                 let (sender, connection) = shaken.unwrap();
                 drop(tokio::spawn(connection));
                 Self::Http2(sender)
