@@ -1,4 +1,4 @@
-//! Small manifests for the tables of this module.
+//! Small manifests for the tables of this module and for the fuzz targets.
 
 use super::redirects::RedirectIndex;
 use verge_builder::rules::Redirects;
@@ -8,6 +8,8 @@ use verge_sync::manifest::{
 };
 use verge_sync::{Digest, SitePath};
 
+const PLAIN: &str = "a sample has few, short and valid paths";
+
 /// A manifest with these paths; each file's bytes are its own name.
 pub(super) fn manifest_of(paths: &[&str]) -> Manifest {
     let mut content = Content::default();
@@ -15,8 +17,8 @@ pub(super) fn manifest_of(paths: &[&str]) -> Manifest {
     for path in paths {
         let bytes = path.as_bytes();
         let identity = Digest::of(bytes);
-        let length = u64::try_from(bytes.len()).unwrap();
-        let path = SitePath::new(path).unwrap();
+        let length = u64::try_from(bytes.len()).expect(PLAIN);
+        let path = SitePath::new(path).expect(PLAIN);
         let media_type = "text/html; charset=utf-8".to_owned();
         content.paths.insert(
             path.clone(),
@@ -26,7 +28,7 @@ pub(super) fn manifest_of(paths: &[&str]) -> Manifest {
                 media_type,
             },
         );
-        let blob_index = u32::try_from(delivery.blobs.len()).unwrap();
+        let blob_index = u32::try_from(delivery.blobs.len()).expect(PLAIN);
         delivery.blobs.push(BlobRef {
             digest: identity,
             bytes: length,
@@ -46,7 +48,7 @@ pub(super) fn manifest_of(paths: &[&str]) -> Manifest {
             .insert(identity, vec![representation]);
         delivery.first_seen.insert(path, UnixTime(784_111_777));
     }
-    Manifest::decode(delivery.encode(&content).unwrap()).unwrap()
+    Manifest::decode(delivery.encode(&content).expect(PLAIN)).expect(PLAIN)
 }
 
 /// The rules of a `_redirects` file, as the builder reads it.
