@@ -12,12 +12,17 @@ const PLAIN: &str = "a sample has few, short and valid paths";
 
 /// A manifest with these paths; each file's bytes are its own name.
 pub(super) fn manifest_of(paths: &[&str]) -> Manifest {
+    let length = |path: &str| u64::try_from(path.len()).expect(PLAIN);
+    let files: Vec<(&str, u64)> = paths.iter().map(|path| (*path, length(path))).collect();
+    manifest_with(&files)
+}
+
+/// A manifest with these paths and lengths, whatever they are.
+pub(super) fn manifest_with(files: &[(&str, u64)]) -> Manifest {
     let mut content = Content::default();
     let mut delivery = Delivery::default();
-    for path in paths {
-        let bytes = path.as_bytes();
-        let identity = Digest::of(bytes);
-        let length = u64::try_from(bytes.len()).expect(PLAIN);
+    for &(path, length) in files {
+        let identity = Digest::of(path.as_bytes());
         let path = SitePath::new(path).expect(PLAIN);
         let media_type = "text/html; charset=utf-8".to_owned();
         content.paths.insert(
