@@ -3,8 +3,8 @@
 CARGO ?= cargo
 # What a machine with Rust, git and make may still lack, as COMMAND:PACKAGE.
 DEMO_TOOLS := cc:build-essential ssh:openssh-client ssh-keygen:openssh-client git:git
-TEST_TOOLS := $(DEMO_TOOLS) curl:curl mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs xfs_io:xfsprogs \
-              losetup:mount strace:strace faketime:faketime
+TEST_TOOLS := $(DEMO_TOOLS) c++:build-essential curl:curl mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs \
+              xfs_io:xfsprogs losetup:mount strace:strace faketime:faketime
 # Real websites, as FILE:PACKAGE. The folder of sqlite3-doc is also that of another package.
 TEST_SITES := /usr/share/doc/git-doc/git.html:git-doc /usr/share/doc/sqlite3/index.html:sqlite3-doc
 PROVE_SITES := /usr/share/doc/debian-handbook/html:debian-handbook
@@ -13,14 +13,15 @@ PROVE_SITES := /usr/share/doc/debian-handbook/html:debian-handbook
 CONFORMANCE_TOOLS := dpkg:dpkg /usr/share/doc/python3-venv:python3-venv h2load:nghttp2-client \
                      slowhttptest:slowhttptest chromium:chromium chromedriver:chromium-driver
 
-.PHONY: help demo test prove audit format lint docs bench clean setup-demo setup-test \
-        setup-conformance setup-prove
+.PHONY: help demo test prove fuzz fuzz-check audit format lint docs bench clean setup-demo \
+        setup-test setup-conformance setup-prove
 
 help:
 	@echo "make demo          a whole region on this machine: push a site, fetch its pages"
 	@echo "make demo ONCE=1   the same, ends by itself"
 	@echo "make test          format, lints, tests, docs, licences and dependencies"
-	@echo "make prove         the same tests with the large counts"
+	@echo "make prove         the same tests with the large counts, and make fuzz"
+	@echo "make fuzz          every parser, guided by coverage: 10,000,000 runs or 10 minutes each"
 	@echo "make audit         licences, bans and sources by cargo-deny, if it is installed"
 	@echo "make bench         figures: see benches/README.md"
 
@@ -30,7 +31,7 @@ demo: setup-demo
 
 test: setup-test setup-conformance format lint
 	$(CARGO) test --locked --workspace
-	$(MAKE) docs
+	$(MAKE) fuzz-check docs
 
 prove: export VERGE_POWER_CUTS = 100
 prove: export VERGE_KILLS = 200
@@ -39,12 +40,22 @@ prove: export VERGE_PROVE = 1
 prove: export PROPTEST_CASES = 10000
 prove: setup-test setup-conformance setup-prove
 	$(CARGO) test --locked --workspace
+	$(MAKE) fuzz
+
+fuzz: setup-test
+	CARGO="$(CARGO)" fuzz/run 10000000 600
 
 format:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 
 lint:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+# That it still compiles: its parsers run in `make test` on plain mutations. With the profiles of the
+# workspace no dependency is built a second time.
+fuzz-check:
+	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --config Cargo.toml --target-dir target
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet

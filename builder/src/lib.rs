@@ -10,6 +10,8 @@ mod assemble;
 mod compress;
 mod content;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hashed_names;
 mod limits;
 mod media_type;

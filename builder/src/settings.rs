@@ -47,7 +47,8 @@ impl Settings {
         Ok(Self::parse(&text, &mut |problem| problems.push(problem))?)
     }
 
-    fn parse(text: &str, problem: &mut dyn FnMut(Problem)) -> Result<Self, Refusal> {
+    /// Reads its text; an unknown key is a problem, anything else that is wrong a refusal.
+    pub(crate) fn parse(text: &str, problem: &mut dyn FnMut(Problem)) -> Result<Self, Refusal> {
         let table = DeTable::parse(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(text, &span));
             refuse(line, error.message().replace('\n', " "))

@@ -8,6 +8,8 @@ pub mod cli;
 pub mod config;
 mod error_chain;
 pub mod found;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod host;
 pub mod http;
 pub mod limits;

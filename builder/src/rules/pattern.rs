@@ -186,6 +186,7 @@ impl Pattern {
         }
     }
 
+    /// `None` also for more parts than a file can have: whoever reads them builds trees as deep.
     pub(super) fn get(from: &mut Reader<'_>) -> Option<Self> {
         let head = from.list(get_segment)?;
         let star = match from.u8()? {
@@ -197,7 +198,13 @@ impl Pattern {
             }),
             _ => return None,
         };
-        Some(Self { head, star })
+        let pattern = Self { head, star };
+        (pattern.parts() <= SEGMENTS_MAX).then_some(pattern)
+    }
+
+    fn parts(&self) -> usize {
+        let behind = self.star.as_ref().map_or(0, |star| 1 + star.tail.len());
+        self.head.len() + behind
     }
 }
 
@@ -352,6 +359,33 @@ mod tests {
         for (one, other, expected) in rows {
             let (one, other) = (Pattern::parse(one).unwrap(), Pattern::parse(other).unwrap());
             assert_eq!(one.covers(&other), expected, "{one:?} {other:?}");
+        }
+    }
+
+    /// A manifest of somebody else's had patterns of any length; the edge hangs them on a tree that
+    /// is as deep, and dropping one of 100,000 parts overflowed the stack.
+    #[test]
+    fn a_written_pattern_has_no_more_parts_than_one_that_is_read() {
+        let part = || Segment::Placeholder("x".to_owned());
+        for (head, tail, is_one) in [
+            (25, None, true),
+            (26, None, false),
+            (20, Some(4), true),
+            (20, Some(5), false),
+        ] {
+            let star = tail.map(|count| Star {
+                tail: vec![part(); count],
+                ..Star::default()
+            });
+            let pattern = Pattern {
+                head: vec![part(); head],
+                star,
+            };
+            let mut out = Writer::new();
+            pattern.put(&mut out);
+            let bytes = out.into_bytes();
+            let read = Pattern::get(&mut Reader::new(&bytes));
+            assert_eq!(read, is_one.then_some(pattern), "{head} {tail:?}");
         }
     }
 }

@@ -60,22 +60,9 @@ impl Git {
             Stdio::null(),
         )?;
         let mut out = BufReader::with_capacity(PIECE_BYTES, process.take_stdout()?);
-        let mut listing = Listing::new(limits);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let mut bounded = (&mut out).take(LINE_BYTES_MAX);
-            bounded.read_until(0, &mut line).map_err(pipe)?;
-            match line.pop() {
-                None => break,
-                Some(0) => {}
-                Some(_) => return Err(unexpected(&line)),
-            }
-            let (path, kind) = parse_line(&line).ok_or_else(|| unexpected(&line))?;
-            listing.add(path, kind)?;
-        }
+        let tree = list_from(&mut out, limits)?;
         process.finish("ls-tree")?;
-        Ok(listing.finish())
+        Ok(tree)
     }
 
     /// Starts the process that all contents come from.
@@ -189,6 +176,24 @@ impl Objects {
         }
         let mut end = [0; 1];
         self.answer.read_exact(&mut end).map_err(pipe)
+    }
+}
+
+/// Reads what `ls-tree -z` writes, as far as the limits allow.
+pub(crate) fn list_from(out: &mut impl BufRead, limits: &Limits) -> Result<Folder, BuildError> {
+    let mut listing = Listing::new(limits);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut bounded = (&mut *out).take(LINE_BYTES_MAX);
+        bounded.read_until(0, &mut line).map_err(pipe)?;
+        match line.pop() {
+            None => return Ok(listing.finish()),
+            Some(0) => {}
+            Some(_) => return Err(unexpected(&line)),
+        }
+        let (path, kind) = parse_line(&line).ok_or_else(|| unexpected(&line))?;
+        listing.add(path, kind)?;
     }
 }
 

@@ -6,6 +6,8 @@
 mod folder;
 mod git;
 
+pub(crate) use git::list_from;
+
 use crate::error::{BuildError, Refusal, shown};
 use crate::limits::Limits;
 use crate::names::is_dot_git;

@@ -5,6 +5,7 @@
 //! [`Reply::Done`] or [`Reply::Refused`].
 
 pub mod api;
+pub(crate) mod fuzzing;
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

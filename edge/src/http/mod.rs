@@ -12,6 +12,7 @@ mod fetch;
 pub(crate) mod fields;
 mod forwarded;
 mod frames;
+pub(crate) mod fuzzing;
 mod guarded;
 mod head_scan;
 pub mod health;
@@ -26,14 +27,11 @@ mod reserved;
 mod respond;
 pub(crate) mod room;
 mod route;
-#[cfg(test)]
 mod sample;
 mod screen;
 mod takeout;
 mod tar;
 mod target;
-#[cfg(test)]
-mod torture;
 
 use crate::listen::Limits;
 use crate::sites::{LoadError, Sites};

@@ -1,4 +1,4 @@
-//! Small manifests for the tables of this module.
+//! Small manifests for the tables of this module and for the fuzz targets.
 
 use super::redirects::RedirectIndex;
 use verge_builder::rules::Redirects;
@@ -8,15 +8,22 @@ use verge_sync::manifest::{
 };
 use verge_sync::{Digest, SitePath};
 
+const PLAIN: &str = "a sample has few, short and valid paths";
+
 /// A manifest with these paths; each file's bytes are its own name.
 pub(super) fn manifest_of(paths: &[&str]) -> Manifest {
+    let length = |path: &str| u64::try_from(path.len()).expect(PLAIN);
+    let files: Vec<(&str, u64)> = paths.iter().map(|path| (*path, length(path))).collect();
+    manifest_with(&files)
+}
+
+/// A manifest with these paths and lengths, whatever they are.
+pub(super) fn manifest_with(files: &[(&str, u64)]) -> Manifest {
     let mut content = Content::default();
     let mut delivery = Delivery::default();
-    for path in paths {
-        let bytes = path.as_bytes();
-        let identity = Digest::of(bytes);
-        let length = u64::try_from(bytes.len()).unwrap();
-        let path = SitePath::new(path).unwrap();
+    for &(path, length) in files {
+        let identity = Digest::of(path.as_bytes());
+        let path = SitePath::new(path).expect(PLAIN);
         let media_type = "text/html; charset=utf-8".to_owned();
         content.paths.insert(
             path.clone(),
@@ -26,7 +33,7 @@ pub(super) fn manifest_of(paths: &[&str]) -> Manifest {
                 media_type,
             },
         );
-        let blob_index = u32::try_from(delivery.blobs.len()).unwrap();
+        let blob_index = u32::try_from(delivery.blobs.len()).expect(PLAIN);
         delivery.blobs.push(BlobRef {
             digest: identity,
             bytes: length,
@@ -46,7 +53,7 @@ pub(super) fn manifest_of(paths: &[&str]) -> Manifest {
             .insert(identity, vec![representation]);
         delivery.first_seen.insert(path, UnixTime(784_111_777));
     }
-    Manifest::decode(delivery.encode(&content).unwrap()).unwrap()
+    Manifest::decode(delivery.encode(&content).expect(PLAIN)).expect(PLAIN)
 }
 
 /// The rules of a `_redirects` file, as the builder reads it.

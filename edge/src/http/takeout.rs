@@ -50,9 +50,9 @@ impl Takeout {
 
     /// `archive.tar`.
     pub(super) fn archive(&self) -> Stream {
-        let length = self.rule_files().chain(self.stored_files());
-        let end = count(&tar::END);
-        let length = length.map(|segment| segment_length(&segment)).sum::<u64>() + end;
+        let parts = self.rule_files().chain(self.stored_files());
+        let length = sum(parts.map(|segment| segment_length(&segment)));
+        let length = length.saturating_add(count(&tar::END));
         let end = std::iter::once(Segment::Text(Bytes::from_static(&tar::END)));
         let segments = self.rule_files().chain(self.stored_files()).chain(end);
         Stream {
@@ -63,7 +63,7 @@ impl Takeout {
 
     /// `manifest.json`.
     pub(super) fn list(&self) -> Stream {
-        let length = self.lines().map(|line| count(line.as_bytes())).sum();
+        let length = sum(self.lines().map(|line| count(line.as_bytes())));
         let segments = self.lines().map(|line| Segment::Text(line.into()));
         Stream {
             length,
@@ -161,6 +161,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// A manifest may say of its files what it likes; an answer of 2^64 bytes ends early, and one whose
+/// sum went around would seem to be whole.
+fn sum(lengths: impl Iterator<Item = u64>) -> u64 {
+    lengths.fold(0, u64::saturating_add)
+}
+
 fn segment_length(segment: &Segment) -> u64 {
     match segment {
         Segment::Text(text) => count(text),
@@ -170,4 +176,22 @@ fn segment_length(segment: &Segment) -> u64 {
 
 fn count(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::sample;
+
+    /// Nobody has so many bytes, but a manifest of somebody else's may say so: their sum went
+    /// around, and the archive promised a few bytes.
+    #[test]
+    fn the_length_of_files_that_cannot_be_is_no_small_number() {
+        let half = 1 << 63;
+        let manifest = sample::manifest_with(&[("a", half), ("b", half), ("c", u64::MAX)]);
+        let site = SiteManifest::decode(manifest.bytes().to_vec()).unwrap();
+        let takeout = Takeout::gather(Arc::new(site));
+        assert_eq!(takeout.archive().length, u64::MAX);
+        assert_eq!(takeout.list().segments.count(), 5);
+    }
 }

@@ -36,7 +36,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The hook that git runs before any ref moves.
 const SCRIPT_NAME: &str = "pre-receive";
 
-type Token = [u8; 32];
+pub(super) type Token = [u8; 32];
 type Waiting = Arc<Mutex<Vec<WaitingPush>>>;
 
 /// A push whose hook has not come yet.
@@ -242,28 +242,16 @@ impl Desk {
         let group = rustix::process::getpgid(Some(Pid::from_raw(peer.pid()?)?)).ok()?;
         let (read, write) = stream.into_split();
         let mut lines = tokio::io::BufReader::new(read.take(HELLO_BYTES_MAX));
-        let greeting = line(&mut lines).await?;
-        let token = greeting.strip_prefix(GREETING.as_bytes())?;
-        let push = self.claim(parse_token(token.strip_prefix(b" ")?)?, group)?;
-        let mut request = HookRequest {
-            quarantine: None,
-            updates: Vec::new(),
+        let push = self.claim(greeting(&mut lines).await?, group)?;
+        let (quarantine, updates) = told(&mut lines, self.refs_max).await?;
+        let request = HookRequest {
+            quarantine,
+            updates,
             reply: HookReply {
                 stream: write,
                 lines_left: self.log_lines_max,
             },
         };
-        loop {
-            let line = line(&mut lines).await?;
-            if line == b"end" {
-                break;
-            } else if let Some(path) = line.strip_prefix(b"quarantine ") {
-                request.quarantine = Some(std::ffi::OsString::from_vec(path.to_vec()).into());
-            } else if request.updates.len() <= self.refs_max {
-                let text = std::str::from_utf8(line.strip_prefix(b"ref ")?).ok();
-                request.updates.push(RefUpdate::parse(text?)?);
-            }
-        }
         push.send(request).ok()
     }
 
@@ -291,6 +279,33 @@ impl Desk {
             .get()
             .filter(|own| **own == group)?;
         Some(waiting.swap_remove(index).sender)
+    }
+}
+
+/// The token of the greeting.
+pub(super) async fn greeting(lines: &mut (impl AsyncBufRead + Unpin)) -> Option<Token> {
+    let greeting = line(lines).await?;
+    let token = greeting.strip_prefix(GREETING.as_bytes())?;
+    parse_token(token.strip_prefix(b" ")?)
+}
+
+/// What a hook says after its greeting, up to its `end`: the quarantine, and one ref more than
+/// allowed at most.
+pub(super) async fn told(
+    lines: &mut (impl AsyncBufRead + Unpin),
+    refs_max: usize,
+) -> Option<(Option<PathBuf>, Vec<RefUpdate>)> {
+    let (mut quarantine, mut updates) = (None, Vec::new());
+    loop {
+        let line = line(lines).await?;
+        if line == b"end" {
+            return Some((quarantine, updates));
+        } else if let Some(path) = line.strip_prefix(b"quarantine ") {
+            quarantine = Some(std::ffi::OsString::from_vec(path.to_vec()).into());
+        } else if updates.len() <= refs_max {
+            let text = std::str::from_utf8(line.strip_prefix(b"ref ")?).ok();
+            updates.push(RefUpdate::parse(text?)?);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod command;
 mod converse;
 mod door;
 mod entrance;
+pub(crate) mod fuzzing;
 mod git;
 pub(crate) mod hook_line;
 mod hook_socket;
