@@ -7,9 +7,13 @@ TEST_TOOLS := $(DEMO_TOOLS) curl:curl mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs xfs_
               losetup:mount strace:strace faketime:faketime
 # Real websites, as FILE:PACKAGE. The folder of sqlite3-doc is also that of another package.
 TEST_SITES := /usr/share/doc/git-doc/git.html:git-doc /usr/share/doc/sqlite3/index.html:sqlite3-doc
+# Netlify's own matcher of rules, which ours is compared with.
+CONFORMANCE_TOOLS := node:nodejs npm:npm
+NETLIFY := netlify-redirector@0.5.0
+CONFORMANCE := target/conformance
 PROVE_SITES := /usr/share/doc/debian-handbook/html:debian-handbook
 
-.PHONY: help demo test prove audit format lint docs bench clean setup-demo setup-test setup-prove
+.PHONY: help demo test prove audit format lint docs bench clean setup-demo setup-test setup-conformance setup-prove
 
 help:
 	@echo "make demo          a whole region on this machine: push a site, fetch its pages"
@@ -23,7 +27,7 @@ demo: setup-demo
 	$(CARGO) build --locked --bin verge
 	$(CARGO) run --locked -q --bin verge -- demo $(if $(ONCE),--once --https-port 0 --ssh-port 0)
 
-test: setup-test format lint
+test: setup-test setup-conformance format lint
 	$(CARGO) test --locked --workspace
 	$(MAKE) docs
 
@@ -31,8 +35,9 @@ prove: export VERGE_POWER_CUTS = 100
 prove: export VERGE_KILLS = 200
 prove: export VERGE_DEPLOYS = 1000
 prove: export VERGE_PROVE = 1
+prove: export VERGE_ORACLE_CASES = 100000
 prove: export PROPTEST_CASES = 10000
-prove: setup-test setup-prove
+prove: setup-test setup-conformance setup-prove
 	$(CARGO) test --locked --workspace
 
 format:
@@ -59,6 +64,13 @@ setup-demo:
 
 setup-test:
 	@.ci/install $(TEST_TOOLS) $(TEST_SITES)
+
+# The file of the release's name says that its installation was complete.
+setup-conformance:
+	@.ci/install $(CONFORMANCE_TOOLS)
+	@[ -f $(CONFORMANCE)/netlify/$(NETLIFY) ] || { mkdir -p $(CONFORMANCE)/netlify && \
+	npm install --prefix $(CONFORMANCE)/netlify --no-audit --no-fund --loglevel error $(NETLIFY) && \
+	touch $(CONFORMANCE)/netlify/$(NETLIFY); }
 
 setup-prove:
 	@.ci/install $(PROVE_SITES)
