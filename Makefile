@@ -11,7 +11,8 @@ PROVE_SITES := /usr/share/doc/debian-handbook/html:debian-handbook
 
 # What the conformance tests ask: real visitors, and linters of answers.
 CONFORMANCE_TOOLS := dpkg:dpkg /usr/share/doc/python3-venv:python3-venv h2load:nghttp2-client \
-                     slowhttptest:slowhttptest chromium:chromium chromedriver:chromium-driver
+                     slowhttptest:slowhttptest chromium:chromium chromedriver:chromium-driver \
+                     node:nodejs npm:npm
 
 .PHONY: help demo test prove fuzz fuzz-check audit format lint docs bench clean setup-demo \
         setup-test setup-conformance setup-prove
@@ -37,6 +38,7 @@ prove: export VERGE_POWER_CUTS = 100
 prove: export VERGE_KILLS = 200
 prove: export VERGE_DEPLOYS = 1000
 prove: export VERGE_PROVE = 1
+prove: export VERGE_ORACLE_CASES = 100000
 prove: export PROPTEST_CASES = 10000
 prove: setup-test setup-conformance setup-prove
 	$(CARGO) test --locked --workspace
@@ -67,6 +69,7 @@ audit:
 	else echo "advisories: no database on this machine, not checked"; fi
 
 bench: setup-demo
+	@.ci/install h2load:nghttp2-client
 	$(CARGO) build --locked --release --bin verge
 	benches/run
 

@@ -3,10 +3,11 @@
 mod support;
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use support::git::Repository;
 use support::{Site, folder, from, noise, page, put};
 use verge_builder::rules::Rules;
-use verge_builder::{Failure, Line, Outcome, problems};
+use verge_builder::{Failure, Line, Outcome, Source, problems};
 use verge_sync::manifest::Coding;
 
 #[test]
@@ -36,7 +37,7 @@ fn objects_in_quarantine_are_found() {
     let quarantine = Repository::new();
     let commit = quarantine.commit_files(&[("index.html", b"new")]);
     let mut source = repository.source(&commit);
-    if let verge_builder::Source::Git { objects_env, .. } = &mut source {
+    if let Source::Git { objects_env, .. } = &mut source {
         let objects = quarantine.path().join("objects");
         objects_env.push(("GIT_OBJECT_DIRECTORY".into(), objects.into()));
         let own = repository.path().join("objects");
@@ -247,4 +248,36 @@ fn the_log_says_what_was_done() {
             .to_string()
             .starts_with(&format!("2 files, {} bytes; br {length} -> ", 2 * length))
     );
+}
+
+/// The lines of a rule file that `fixtures/README.md` says are reported.
+fn bad_lines(file: &str) -> Vec<String> {
+    let page = include_str!("../../fixtures/README.md");
+    let heading = format!("### {file}\n");
+    let (_, rows) = page.split_once(&heading).expect("the table of the file");
+    let rows = rows.split("###").take(1).flat_map(str::lines);
+    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    let is_bad = |end: &str| end.contains("skipped") || end == "warned";
+    let bad = cells.filter(|cells| matches!(cells[..], [_, _, _, end, _] if is_bad(end)));
+    bad.map(|cells| format!("{file}:{}", cells[1])).collect()
+}
+
+#[test]
+fn the_rule_files_of_the_fixtures_are_reported_as_their_page_says() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/sites");
+    let told = |site: &str| {
+        let mut built = Site::new();
+        built.deploy(Source::Folder(fixtures.join(site)));
+        let is_rule =
+            |told: &String| told.starts_with("_redirects:") || told.starts_with("_headers:");
+        let told = built.problems().into_iter().filter(is_rule);
+        // `_redirects:12: what: instead` without the sentence.
+        let place = |told: String| told.split(": ").next().unwrap().to_owned();
+        told.map(place).collect::<Vec<_>>()
+    };
+    assert_eq!(told("neighbourhood"), Vec::<String>::new());
+    assert_eq!(told("single-page-app"), Vec::<String>::new());
+    let bad = [bad_lines("_redirects"), bad_lines("_headers")].concat();
+    assert_eq!(bad.len(), 60);
+    assert_eq!(told("rules-bad"), bad);
 }

@@ -7,6 +7,7 @@
 mod files;
 mod headers;
 mod lines;
+mod lint_redirects;
 mod parse_redirects;
 mod pattern;
 mod redirects;
@@ -59,7 +60,7 @@ impl Rules {
         let read = |bytes: &Option<Vec<u8>>| bytes.clone().unwrap_or_default();
         let mut report = |problem| problems.push(problem);
         let rules = Self {
-            redirects: parse_redirects::parse(&read(&redirects), &has_file, &mut report),
+            redirects: parse_redirects::parse(&read(&redirects), Some(&has_file), &mut report),
             headers: HeaderRules::parse(&read(&headers), &mut report),
         };
         let whole = |bytes: Option<Vec<u8>>, file: &Option<File>| {

@@ -1,52 +1,61 @@
 //! Reading `_redirects`: `from [query conditions] to [status][!] [Language=..]`, line by line.
 //!
-//! A line that cannot be a rule is skipped and reported; it never disables another.
+//! A line that cannot be a rule is skipped and reported; it never disables another. What only the
+//! lines together show is in [`super::lint_redirects`].
 
 use super::lines::{Wrong, lines, wrong};
-use super::pattern::{Captures, Pattern, SPLAT, Segment, Star, is_name};
+use super::lint_redirects::lint;
+use super::pattern::{Captures, Pattern, SPLAT, Segment, Star, decode_path, is_name};
 use super::redirects::{Action, Piece, QueryCondition, REDIRECTS_MAX, Redirect, Redirects, Target};
 use crate::names::{RESERVED, WELL_KNOWN};
 use crate::report::Problem;
 use crate::select::REDIRECTS;
 
-/// Reads the whole file. `has_file` says whether the site answers a path by itself.
+/// Whether the site answers a decoded path by itself; `None` where its files are not at hand, and
+/// nothing is said that depends on them.
+pub(super) type HasFile<'a> = Option<&'a dyn Fn(&str) -> bool>;
+
+/// Reads the whole file.
 pub(super) fn parse(
     bytes: &[u8],
-    has_file: &dyn Fn(&str) -> bool,
+    has_file: HasFile<'_>,
     problem: &mut dyn FnMut(Problem),
 ) -> Redirects {
-    let mut rules: Vec<(u32, Redirect)> = Vec::new();
+    let mut rules = Redirects::default();
+    let mut rule_lines = Vec::new();
+    let mut told: Vec<(u32, Wrong)> = Vec::new();
     for (line, text) in lines(bytes) {
-        let mut report = |wrong: Wrong| problem(wrong.at(REDIRECTS, line));
         let text = match text {
             Ok(text) => text.trim(),
             Err(wrong) => {
-                report(wrong);
+                told.push((line, wrong));
                 continue;
             }
         };
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        if rules.len() == REDIRECTS_MAX {
-            report(wrong(
-                format!("more than {REDIRECTS_MAX} rules, this and the following are skipped"),
-                "write one rule with :name or * for many addresses",
-            ));
+        if rules.0.len() == REDIRECTS_MAX {
+            let what =
+                format!("more than {REDIRECTS_MAX} rules, this and the following are skipped");
+            let instead = "write one rule with :name or * for many addresses";
+            told.push((line, wrong(what, instead)));
             break;
         }
         match rule(text).and_then(|rule| check(rule, has_file)) {
-            Err(wrong) => report(wrong),
+            Err(wrong) => told.push((line, wrong)),
             Ok(rule) => {
-                if let Some((first, _)) = rules.iter().find(|(_, first)| first.shadows(&rule)) {
-                    let what = format!("never reached, because line {first} already answers it");
-                    report(wrong(what, "remove it, or move it above that line"));
-                }
-                rules.push((line, rule));
+                rules.0.push(rule);
+                rule_lines.push(line);
             }
         }
     }
-    Redirects(rules.into_iter().map(|(_, rule)| rule).collect())
+    told.extend(lint(&rules, &rule_lines, has_file));
+    told.sort_by_key(|(line, _)| *line);
+    for (line, wrong) in told {
+        problem(wrong.at(REDIRECTS, line));
+    }
+    rules
 }
 
 fn rule(text: &str) -> Result<Redirect, Wrong> {
@@ -152,10 +161,16 @@ fn action(word: &str) -> Result<(Action, bool), Wrong> {
 fn language(word: &str) -> Result<Vec<String>, Wrong> {
     match word.split_once('=') {
         Some((key, value)) if key.eq_ignore_ascii_case("language") => {
-            let names = value
-                .split(',')
-                .map(|name| name.trim().to_ascii_lowercase());
-            Ok(names.filter(|name| !name.is_empty()).collect())
+            let is_language = |name: &str| {
+                let mut bytes = name.bytes();
+                !name.is_empty() && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            };
+            // Without a name the rule would be for everybody.
+            if !value.split(',').all(is_language) {
+                let instead = "write names with commas between them: Language=de,fr";
+                return Err(wrong(format!("{word:?} names no languages"), instead));
+            }
+            Ok(value.split(',').map(str::to_ascii_lowercase).collect())
         }
         Some((key, _)) if key.eq_ignore_ascii_case("country") => Err(wrong(
             "Country= is not supported, because a node does not know where its visitors are",
@@ -183,10 +198,26 @@ fn target(text: &str, names: &[&str]) -> Result<Target, Wrong> {
         }
         _ => (None, text),
     };
+    // The edge answers nobody with such a target: whoever follows it leaves the folder it names.
+    if path_of(path).split('/').any(climbs) {
+        return Err(wrong(
+            format!("{text:?} has a part that is .."),
+            "write the path that it leads to",
+        ));
+    }
     Ok(Target {
         origin,
         pieces: pieces(path, names)?,
     })
+}
+
+fn climbs(part: &str) -> bool {
+    part.to_ascii_lowercase().replace("%2e", ".") == ".."
+}
+
+fn path_of(target: &str) -> &str {
+    let end = target.find(['#', '?']).unwrap_or(target.len());
+    target.split_at(end).0
 }
 
 fn origin(scheme: &str, host: &str) -> Result<String, Wrong> {
@@ -238,7 +269,7 @@ fn pieces(path: &str, names: &[&str]) -> Result<Vec<Piece>, Wrong> {
 }
 
 /// What only the whole rule shows.
-fn check(rule: Redirect, has_file: &dyn Fn(&str) -> bool) -> Result<Redirect, Wrong> {
+fn check(rule: Redirect, has_file: HasFile<'_>) -> Result<Redirect, Wrong> {
     match (&rule.to.origin, rule.action) {
         (Some(origin), Action::Rewrite) => Err(wrong(
             format!("200 to {origin} would fetch from another host, which is refused"),
@@ -275,31 +306,32 @@ fn is_reserved(from: &Pattern) -> bool {
     literal(0) == WELL_KNOWN && RESERVED.contains(&literal(1))
 }
 
-/// The path of a target that is the same for every request.
+/// The path of a target that is the same for every request, as it is written.
 fn fixed_path(rule: &Redirect) -> Option<String> {
     let is_fixed = |piece: &Piece| matches!(piece, Piece::Literal(_));
     rule.to.pieces.iter().all(is_fixed).then(|| {
         let target = rule.to.fill(&Captures::default(), &str::to_owned);
-        target
-            .split(['#', '?'])
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        path_of(&target).to_owned()
     })
 }
 
-fn leads_nowhere(rule: &Redirect, has_file: &dyn Fn(&str) -> bool) -> bool {
-    fixed_path(rule).is_some_and(|path| !has_file(&path))
+fn leads_nowhere(rule: &Redirect, has_file: HasFile<'_>) -> bool {
+    let is_there = |path: &str| match has_file {
+        Some(has_file) => decode_path(path).is_some_and(|path| has_file(&path)),
+        None => true,
+    };
+    fixed_path(rule).is_some_and(|path| !is_there(&path))
 }
 
 /// Whether the visitor would be sent in circles: the target is fixed, matches again, and no file
 /// stands there that would win.
-fn leads_to_itself(rule: &Redirect, has_file: &dyn Fn(&str) -> bool) -> bool {
+fn leads_to_itself(rule: &Redirect, has_file: HasFile<'_>) -> bool {
     if !rule.query.is_empty() || rule.to.has_query() {
         return false;
     }
-    fixed_path(rule).is_some_and(|target| {
-        let is_caught = rule.is_forced || !has_file(&target);
+    let target = fixed_path(rule).and_then(|target| decode_path(&target));
+    target.is_some_and(|target| {
+        let is_caught = rule.is_forced || has_file.is_some_and(|has_file| !has_file(&target));
         is_caught && rule.from.captures(&target).is_some()
     })
 }
@@ -311,8 +343,9 @@ mod tests {
 
     fn read(text: &str) -> (Redirects, Vec<String>) {
         let mut problems = Vec::new();
-        let has_file = |path: &str| ["/there", "/index.html", "/gone.html"].contains(&path);
-        let rules = parse(text.as_bytes(), &has_file, &mut |problem| {
+        let files = ["/there", "/index.html", "/gone.html", "/caf\u{e9}"];
+        let has_file = |path: &str| files.contains(&path);
+        let rules = parse(text.as_bytes(), Some(&has_file), &mut |problem| {
             problems.push(problem.to_string())
         });
         (rules, problems)
@@ -377,6 +410,8 @@ mod tests {
                 Some("301 /evil.example"),
             ),
             ("/a /urn:isbn:1", "/a", Some("301 /urn:isbn:1")),
+            ("/a /caf%C3%A9 200", "/a", Some("200 /caf%C3%A9")),
+            ("/a /b?x=.. 302", "/a", Some("302 /b?x=..")),
             ("/a /b # a comment", "/a", Some("301 /b")),
             ("\u{feff}/a /b\r\n", "/a", Some("301 /b")),
         ];
@@ -468,10 +503,34 @@ mod tests {
             ),
             (
                 "/ok /x",
-                "never reached, because line 1 already answers it: remove it, or move it above that line",
+                "never reached, because line 1 has the same address: remove one of the two",
             ),
         ];
         let more = [
+            (
+                "/a /b/../c",
+                "\"/b/../c\" has a part that is ..: write the path that it leads to",
+            ),
+            (
+                "/a https://x.example/%2E./c",
+                "\"https://x.example/%2E./c\" has a part that is ..: write the path that it leads to",
+            ),
+            (
+                "/a /b 302 Language=",
+                "\"Language=\" names no languages: write names with commas between them: Language=de,fr",
+            ),
+            (
+                "/a /b 302 Language=de,,fr",
+                "\"Language=de,,fr\" names no languages: write names with commas between them: Language=de,fr",
+            ),
+            (
+                "/a /b/:splat",
+                ":splat stands for nothing: use a :name that the path or the query conditions have, or :splat for the *",
+            ),
+            (
+                "/caf%C3%A9s /caf\u{e9}s",
+                "the target matches the rule again, without end: name another target, or use 200",
+            ),
             (
                 "/a /nothing 200",
                 "there is no such page in this site for the target: name a file that is published",
@@ -519,7 +578,7 @@ mod tests {
         #[test]
         fn no_text_and_no_bytes_panic(text: String, bytes: Vec<u8>, path: String) {
             read(&text);
-            parse(&bytes, &|_| true, &mut |_| {});
+            parse(&bytes, None, &mut |_| {});
             if let Some(rules) = Redirects::decode(&bytes) {
                 drop(rules.find(&path, &[], &[], false));
             }

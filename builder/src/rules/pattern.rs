@@ -134,7 +134,14 @@ impl Pattern {
     /// Matches a decoded path that begins with a slash; in time linear in its length.
     #[must_use]
     pub fn captures(&self, path: &str) -> Option<Captures> {
-        let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        let path = path.strip_prefix('/')?;
+        // Most rules of a long file differ here already, before anything is allocated.
+        if let Some(Segment::Literal(first)) = self.head.first()
+            && !path.starts_with(first.as_str())
+        {
+            return None;
+        }
+        let parts: Vec<&str> = path.split('/').collect();
         let mut captures = Captures::default();
         let rest = match_all(&self.head, &parts, &mut captures)?;
         let Some(star) = &self.star else {
@@ -162,7 +169,8 @@ impl Pattern {
                 .all(|(ours, theirs)| match (ours, theirs) {
                     (Segment::Literal(ours), Segment::Literal(theirs)) => ours == theirs,
                     (Segment::Literal(_), Segment::Placeholder(_)) => false,
-                    (Segment::Placeholder(_), _) => true,
+                    (Segment::Placeholder(_), Segment::Literal(theirs)) => !theirs.is_empty(),
+                    (Segment::Placeholder(_), Segment::Placeholder(_)) => true,
                 })
         };
         match (&self.star, &other.star) {
@@ -246,6 +254,12 @@ fn get_segment(from: &mut Reader<'_>) -> Option<Segment> {
 pub(super) fn is_name(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+}
+
+/// Decodes a whole path, part by part; `None` if no request can have it.
+pub(super) fn decode_path(path: &str) -> Option<String> {
+    let parts = path.split('/').map(|part| decode(part).ok());
+    Some(parts.collect::<Option<Vec<String>>>()?.join("/"))
 }
 
 /// Percent-decodes one part and brings it to NFC, as the edge does with what it is asked for.
@@ -351,6 +365,8 @@ mod tests {
             ("/a/*", "/a/b/*", true),
             ("/a/*", "/b/c", false),
             ("/:x", "/a", true),
+            ("/:x", "/", false),
+            ("/a/*", "/a", true),
             ("/a", "/:x", false),
             ("/a/b", "/a/b", true),
             ("/a", "/a/*", false),

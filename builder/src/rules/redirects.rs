@@ -97,10 +97,11 @@ impl Redirects {
         })
     }
 
-    /// Reads `_redirects` of a site whose files are not at hand: every target is taken to exist.
+    /// Reads `_redirects` of a site whose files are not at hand: nothing is said of what depends on
+    /// them.
     #[must_use]
     pub fn read(bytes: &[u8], problem: &mut dyn FnMut(Problem)) -> Self {
-        parse(bytes, &|_path| true, problem)
+        parse(bytes, None, problem)
     }
 
     /// The content section.
@@ -145,7 +146,7 @@ impl Action {
 impl Redirect {
     /// Whether path and query match. `/a`, `/a/` are one, and `/a/*` matches `/a`. What a `*`
     /// stands for keeps its slash at the end, as in Netlify's own matcher.
-    fn captures(&self, path: &str, query: &[(&str, &str)]) -> Option<Captures> {
+    pub(super) fn captures(&self, path: &str, query: &[(&str, &str)]) -> Option<Captures> {
         let plain = path.strip_suffix('/').filter(|rest| !rest.is_empty());
         let plain = plain.unwrap_or(path);
         let mut captures = self
@@ -176,10 +177,19 @@ impl Redirect {
 
     /// Whether whatever `later` would answer is answered by this rule already.
     pub(super) fn shadows(&self, later: &Self) -> bool {
-        let is_narrower = |ours: bool, theirs: bool| ours || theirs;
-        is_narrower(self.query.is_empty(), self.query == later.query)
-            && is_narrower(self.languages.is_empty(), self.languages == later.languages)
-            && is_narrower(self.is_forced, !later.is_forced)
+        // A condition of ours holds wherever the later rule's do.
+        let holds = |ours: &QueryCondition| {
+            later.query.iter().any(|theirs| {
+                let is_any = matches!(ours.value, Piece::Capture(_));
+                ours.name == theirs.name && (is_any || ours.value == theirs.value)
+            })
+        };
+        let suits = |theirs: &String| self.suits(&[theirs.as_str()]);
+        let is_any_language = self.languages.is_empty();
+        let is_some_language = !later.languages.is_empty() && later.languages.iter().all(suits);
+        self.query.iter().all(holds)
+            && (is_any_language || is_some_language)
+            && (self.is_forced || !later.is_forced)
             && self.from.covers(&later.from)
     }
 

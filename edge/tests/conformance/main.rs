@@ -12,5 +12,6 @@ mod support;
 mod browser;
 mod differential;
 mod load;
+mod netlify;
 mod peers;
 mod redbot;
