@@ -4,6 +4,7 @@ use crate::scene::{
     Scene, account_body, cases, deploy_body, name_body, provider_key, seed, slot, with_site,
 };
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use verge_sync::record::{
     Account, Actors, Author, Draft, Effect, Envelope, Kind, LogId, NameKind, Record, Site, Subject,
@@ -277,6 +278,37 @@ proptest! {
         let other = delivered(&scene, &mixed(&scene.records, salts.1));
         prop_assert!(effect(&one, &scene.parameters) == effect(&other, &scene.parameters));
     }
+}
+
+/// Two settings of a site were written side by side, one of which opened an epoch. While it stood, a
+/// deploy of that epoch was stored; after the other had come, it was refused for ever, so that nodes
+/// held different sets.
+#[test]
+fn a_deploy_of_an_epoch_that_does_not_stand_any_more_is_stored() {
+    let act = |what, by, pick, known| Act {
+        what,
+        by,
+        pick,
+        known,
+        time: 0,
+    };
+    let acts = [
+        act(12, 0, 81, 160),
+        act(9, 0, 197, 185),
+        act(12, 1, 131, 246),
+        act(3, 0, 8, 251),
+        act(12, 2, 228, 212),
+        act(12, 1, 192, 224),
+        act(4, 2, 13, 250),
+    ];
+    let scene = world(&acts);
+    let sets = (0..64).map(|salt| {
+        let held = delivered(&scene, &mixed(&scene.records, salt));
+        held.iter()
+            .map(|record| record.id())
+            .collect::<BTreeSet<_>>()
+    });
+    assert_eq!(sets.collect::<BTreeSet<_>>().len(), 1);
 }
 
 #[test]

@@ -201,7 +201,7 @@ impl Effect {
             Subject::Name(account, _) => self.acted(account, writer),
             Subject::Deploy(site) => {
                 let site = self.sites.get(&site).ok_or(Refusal::Ahead)?;
-                if record.envelope().epoch > site.body.epoch {
+                if record.envelope().epoch > site.epoch_opened {
                     return Err(Refusal::Ahead);
                 }
                 self.acted(site.body.account, writer)
