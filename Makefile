@@ -14,7 +14,7 @@ CONFORMANCE_TOOLS := dpkg:dpkg /usr/share/doc/python3-venv:python3-venv h2load:n
                      slowhttptest:slowhttptest chromium:chromium chromedriver:chromium-driver \
                      node:nodejs npm:npm
 
-.PHONY: help demo test prove fuzz fuzz-check audit format lint docs bench clean setup-demo \
+.PHONY: help demo test prove sim fuzz fuzz-check audit format lint docs bench clean setup-demo \
         setup-test setup-conformance setup-prove
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make demo ONCE=1   the same, ends by itself"
 	@echo "make test          format, lints, tests, docs, licences and dependencies"
 	@echo "make prove         the same tests with the large counts, and make fuzz"
+	@echo "make sim SEEDS=N   a region in virtual time, from N seeds"
 	@echo "make fuzz          every parser, guided by coverage: 10,000,000 runs or 10 minutes each"
 	@echo "make audit         licences, bans and sources by cargo-deny, if it is installed"
 	@echo "make bench         figures: see benches/README.md"
@@ -46,6 +47,10 @@ prove: setup-test setup-conformance setup-prove
 
 fuzz: setup-test
 	CARGO="$(CARGO)" fuzz/run 10000000 600
+
+# A region in virtual time, from so many seeds.
+sim:
+	VERGE_SEEDS=$(or $(SEEDS),1000) $(CARGO) test --locked -p verge-sync --test simulation
 
 format:
 	$(CARGO) fmt --all --check

@@ -9,6 +9,7 @@ pub mod digest;
 pub mod id;
 pub mod keys;
 pub mod manifest;
+pub mod net;
 pub mod pack;
 pub mod path;
 pub mod record;

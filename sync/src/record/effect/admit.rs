@@ -10,6 +10,8 @@ use crate::record::envelope::{AuthorId, Record};
 use crate::record::kinds::{AuthorRule, Kind, KindTable, Slot, Subject};
 use crate::record::region::signed_as_provider;
 use crate::record::signature::SignatureError;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Records without a known predecessor that wait aside for one subject.
 pub const WAITING_PER_SUBJECT_MAX: usize = 64;
@@ -74,6 +76,20 @@ impl Effect {
     /// # Errors
     /// [`Refusal`]; see [`Refusal::is_temporary`].
     pub fn admissible(&self, record: &Record, kinds: &KindTable) -> Result<(), Refusal> {
+        self.admissible_after(record, kinds, &HashMap::new())
+    }
+
+    /// As [`Effect::admissible`], where `fresh` was admitted since: a long history need not be worked
+    /// out anew for each of its records.
+    ///
+    /// # Errors
+    /// As [`Effect::admissible`].
+    pub fn admissible_after(
+        &self,
+        record: &Record,
+        kinds: &KindTable,
+        fresh: &HashMap<RecordId, Arc<Record>>,
+    ) -> Result<(), Refusal> {
         if record.region() != self.region {
             return Err(Refusal::Region);
         }
@@ -90,7 +106,7 @@ impl Effect {
             self.foreign(record, kinds, writer)?;
         }
         record.verify()?;
-        self.check_sequence(record)
+        self.check_sequence(record, fresh)
     }
 
     fn writer(&self, record: &Record) -> Option<Writer> {
@@ -298,11 +314,15 @@ impl Effect {
         }
     }
 
-    fn check_sequence(&self, record: &Record) -> Result<(), Refusal> {
+    fn check_sequence(
+        &self,
+        record: &Record,
+        fresh: &HashMap<RecordId, Arc<Record>>,
+    ) -> Result<(), Refusal> {
         let envelope = record.envelope();
         let mut before = Vec::with_capacity(envelope.predecessors.len());
         for id in &envelope.predecessors {
-            let Some(known) = self.record(id) else {
+            let Some(known) = self.record(id).or_else(|| fresh.get(id)) else {
                 let subject = (envelope.kind, envelope.subject.clone());
                 let waiting = self.index.waiting.get(&subject).copied().unwrap_or(0);
                 let full = waiting >= WAITING_PER_SUBJECT_MAX;

@@ -1,0 +1,229 @@
+//! What two nodes say to each other about records (`docs/format.md#exchange`).
+//!
+//! A message is one CBOR array: its number, then its parts. Every list has a limit, and a message
+//! that breaks one is no message.
+
+use crate::id::RecordId;
+use minicbor::data::Type;
+use minicbor::{Decoder, Encoder};
+use std::convert::Infallible;
+
+/// A step of the region and some ordinary records, or one answer of a reconciliation.
+pub const MESSAGE_BYTES_MAX: usize = 160 << 10;
+/// Records in one message, in bytes: two of the largest.
+pub(super) const RECORDS_BYTES_MAX: usize = 128 << 10;
+/// Ids in one message: 32 KiB.
+pub(super) const WANT_COUNT_MAX: usize = 1_024;
+/// One frame of negentropy.
+pub(super) const FRAME_BYTES_MAX: usize = 64 << 10;
+
+/// Which records a reconciliation is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Set {
+    /// Steps, votes and nodes: who belongs. First, since all else is judged by it.
+    Chain,
+    /// Everything.
+    All,
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Records, as the bytes that were received.
+    Records(Vec<Vec<u8>>),
+    /// Send these.
+    Want(Vec<RecordId>),
+    /// A question of a reconciliation.
+    Ask(Set, Vec<u8>),
+    /// The answer to it.
+    Answer(Set, Vec<u8>),
+}
+
+/// Bytes that are no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a message that cannot be read")]
+pub struct Unreadable;
+
+impl From<minicbor::decode::Error> for Unreadable {
+    fn from(_error: minicbor::decode::Error) -> Self {
+        Self
+    }
+}
+
+impl Message {
+    /// The bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut encoder = Encoder::new(Vec::new());
+        // Writing to a vector cannot fail.
+        let Ok(()) = self.write(&mut encoder);
+        encoder.into_writer()
+    }
+
+    fn write(&self, to: &mut Encoder<Vec<u8>>) -> Result<(), Infallible> {
+        let written = match self {
+            Self::Records(records) => write_list(to, 0, records.iter().map(Vec::as_slice)),
+            Self::Want(ids) => write_list(to, 1, ids.iter().map(|id| id.as_bytes().as_slice())),
+            Self::Ask(set, frame) => write_frame(to, 2, *set, frame),
+            Self::Answer(set, frame) => write_frame(to, 3, *set, frame),
+        };
+        match written {
+            Ok(()) => Ok(()),
+            Err(error) => unreachable!("a vector takes what is written: {error}"),
+        }
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// [`Unreadable`]: it is another thing, or over a limit.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return Err(Unreadable);
+        }
+        let mut decoder = Decoder::new(bytes);
+        let parts = decoder.array()?;
+        let number = decoder.u8()?;
+        let message = match (number, parts) {
+            (0, Some(2)) => Self::Records(read_records(&mut decoder)?),
+            (1, Some(2)) => Self::Want(read_ids(&mut decoder)?),
+            (2, Some(3)) => Self::Ask(read_set(&mut decoder)?, read_frame(&mut decoder)?),
+            (3, Some(3)) => Self::Answer(read_set(&mut decoder)?, read_frame(&mut decoder)?),
+            _ => return Err(Unreadable),
+        };
+        if decoder.position() == bytes.len() {
+            Ok(message)
+        } else {
+            Err(Unreadable)
+        }
+    }
+}
+
+type Written = Result<(), minicbor::encode::Error<Infallible>>;
+
+fn write_list<'a>(
+    to: &mut Encoder<Vec<u8>>,
+    number: u8,
+    items: impl ExactSizeIterator<Item = &'a [u8]>,
+) -> Written {
+    let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
+    to.array(2)?.u8(number)?.array(count)?;
+    for item in items {
+        to.bytes(item)?;
+    }
+    Ok(())
+}
+
+fn write_frame(to: &mut Encoder<Vec<u8>>, number: u8, set: Set, frame: &[u8]) -> Written {
+    let set = match set {
+        Set::Chain => 0,
+        Set::All => 1,
+    };
+    to.array(3)?.u8(number)?.u8(set)?.bytes(frame)?;
+    Ok(())
+}
+
+/// The items of a definite array of byte strings, of which there are at most `count_max`.
+fn read_list<'b>(decoder: &mut Decoder<'b>, count_max: usize) -> Result<Vec<&'b [u8]>, Unreadable> {
+    let count = decoder.array()?.ok_or(Unreadable)?;
+    let count = usize::try_from(count).map_err(|_too_many| Unreadable)?;
+    if count > count_max {
+        return Err(Unreadable);
+    }
+    (0..count).map(|_| read_bytes(decoder)).collect()
+}
+
+fn read_bytes<'b>(decoder: &mut Decoder<'b>) -> Result<&'b [u8], Unreadable> {
+    match decoder.datatype()? {
+        Type::Bytes => Ok(decoder.bytes()?),
+        _ => Err(Unreadable),
+    }
+}
+
+fn read_records(decoder: &mut Decoder<'_>) -> Result<Vec<Vec<u8>>, Unreadable> {
+    // No record is shorter than its signature.
+    let items = read_list(decoder, RECORDS_BYTES_MAX / 64)?;
+    let bytes: usize = items.iter().map(|item| item.len()).sum();
+    if bytes > RECORDS_BYTES_MAX {
+        return Err(Unreadable);
+    }
+    Ok(items.into_iter().map(<[u8]>::to_vec).collect())
+}
+
+fn read_ids(decoder: &mut Decoder<'_>) -> Result<Vec<RecordId>, Unreadable> {
+    let items = read_list(decoder, WANT_COUNT_MAX)?.into_iter();
+    let id = |item: &[u8]| item.try_into().map(RecordId::from_bytes);
+    items
+        .map(|item| id(item).map_err(|_length| Unreadable))
+        .collect()
+}
+
+fn read_set(decoder: &mut Decoder<'_>) -> Result<Set, Unreadable> {
+    match decoder.u8()? {
+        0 => Ok(Set::Chain),
+        1 => Ok(Set::All),
+        _ => Err(Unreadable),
+    }
+}
+
+fn read_frame(decoder: &mut Decoder<'_>) -> Result<Vec<u8>, Unreadable> {
+    let frame = read_bytes(decoder)?;
+    if frame.len() > FRAME_BYTES_MAX {
+        return Err(Unreadable);
+    }
+    Ok(frame.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn messages() -> Vec<Message> {
+        let id = RecordId::from_bytes([7; 32]);
+        vec![
+            Message::Records(vec![]),
+            Message::Records(vec![vec![1; 300], vec![2; 65_000]]),
+            Message::Want(vec![id; WANT_COUNT_MAX]),
+            Message::Ask(Set::Chain, vec![0x61]),
+            Message::Answer(Set::All, vec![3; FRAME_BYTES_MAX]),
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for message in messages() {
+            let bytes = message.encode();
+            assert!(bytes.len() <= MESSAGE_BYTES_MAX);
+            assert_eq!(Message::decode(&bytes), Ok(message));
+        }
+    }
+
+    #[test]
+    fn what_is_over_a_limit_is_no_message() {
+        let id = RecordId::from_bytes([7; 32]);
+        let rows = [
+            Message::Records(vec![vec![0; 65_000]; 3]),
+            Message::Records(vec![vec![0; 2]; RECORDS_BYTES_MAX / 64 + 1]),
+            Message::Want(vec![id; WANT_COUNT_MAX + 1]),
+            Message::Ask(Set::All, vec![0; FRAME_BYTES_MAX + 1]),
+        ];
+        for message in rows {
+            assert_eq!(Message::decode(&message.encode()), Err(Unreadable));
+        }
+        for message in messages() {
+            let mut bytes = message.encode();
+            bytes.push(0);
+            assert_eq!(Message::decode(&bytes), Err(Unreadable), "more follows");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(message) = Message::decode(&bytes) {
+                prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
+            }
+        }
+    }
+}

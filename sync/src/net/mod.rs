@@ -1,0 +1,18 @@
+//! How nodes come to hold the same records.
+//!
+//! [`Holding`] is what one node has in memory: the set of records, what it means, and what waits for
+//! others. [`Exchange`] is what it says to its peers: each new record at once (flood), and in turns
+//! the question whether both have the same ([`Set`] by set, with negentropy), which is the truth.
+//! Both are pure: time and messages come in, messages and records to be stored come out, so that a
+//! simulation runs the very code that a node runs. A crash loses what was not stored; the next
+//! reconciliation brings it again.
+
+mod aside;
+mod exchange;
+mod holding;
+mod message;
+mod peer;
+
+pub use exchange::{Exchange, Fault, ROUND_INTERVAL_MS};
+pub use holding::{Holding, Taken};
+pub use message::{MESSAGE_BYTES_MAX, Message, Set, Unreadable};

@@ -1,0 +1,190 @@
+//! What a node remembers of one connected peer. Every queue has a limit; at it, flooding stops and
+//! the next reconciliation brings what was left out.
+
+use super::message::{Message, RECORDS_BYTES_MAX, Set, WANT_COUNT_MAX};
+use crate::id::RecordId;
+use negentropy::NegentropyStorageVector;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// What may wait of one peer before its connection is not read any more.
+const INBOX_BYTES_MAX: usize = 1 << 20;
+/// Ids that are to be sent to one peer: 2 MiB.
+const OWED_COUNT_MAX: usize = 65_536;
+/// Ids that are to be asked of one peer.
+const NEEDED_COUNT_MAX: usize = 65_536;
+/// Answers to reconciliations that wait to be sent; an honest peer waits for each.
+const REPLIES_MAX: usize = 4;
+/// Units of work a second: 2,000 signatures are a tenth of a second of a desktop's core, and a third
+/// of a Raspberry Pi's.
+const UNITS_PER_SECOND: u64 = 2_000;
+/// Units after a rest.
+const UNITS_MAX: u64 = 4_000;
+/// An answer to a reconciliation reads every id once.
+const ROUND_UNITS: u64 = 50;
+/// Asked ids that have not come by then are asked of somebody else.
+pub(super) const ASKED_MS_MAX: u64 = 10_000;
+
+/// A reconciliation that this node leads.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) set: Set,
+    pub(super) ids: Arc<NegentropyStorageVector>,
+    /// Questions that may still be asked.
+    pub(super) left: u32,
+    /// Given up if no answer has come by then.
+    pub(super) until_ms: u64,
+}
+
+/// One connected peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    inbox: VecDeque<Message>,
+    inbox_bytes: usize,
+    /// What goes out before records do.
+    replies: VecDeque<Message>,
+    /// Records that it is to get, in this order.
+    owed: VecDeque<RecordId>,
+    needed: VecDeque<RecordId>,
+    units: u64,
+    units_ms: u64,
+    /// Of the reconciliations that we lead.
+    pub(super) round: Option<Round>,
+    pub(super) next_round_ms: u64,
+}
+
+impl Peer {
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self {
+            inbox: VecDeque::new(),
+            inbox_bytes: 0,
+            replies: VecDeque::new(),
+            owed: VecDeque::new(),
+            needed: VecDeque::new(),
+            units: UNITS_MAX,
+            units_ms: now_ms,
+            round: None,
+            next_round_ms: now_ms,
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.inbox_bytes < INBOX_BYTES_MAX
+    }
+
+    pub(super) fn has_mail(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    pub(super) fn take_in(&mut self, message: Message) {
+        self.inbox_bytes = self.inbox_bytes.saturating_add(weight(&message));
+        self.inbox.push_back(message);
+    }
+
+    /// The next message, if this peer may cause so much work now.
+    pub(super) fn next_in(&mut self, now_ms: u64) -> Option<Message> {
+        let earned = now_ms
+            .saturating_sub(self.units_ms)
+            .saturating_mul(UNITS_PER_SECOND)
+            / 1000;
+        if earned > 0 {
+            self.units = self.units.saturating_add(earned).min(UNITS_MAX);
+            self.units_ms = now_ms;
+        }
+        let cost = units(self.inbox.front()?);
+        self.units = self.units.checked_sub(cost)?;
+        let message = self.inbox.pop_front()?;
+        self.inbox_bytes = self.inbox_bytes.saturating_sub(weight(&message));
+        Some(message)
+    }
+
+    /// A reply goes out before records; what does not fit is asked for again.
+    pub(super) fn reply(&mut self, message: Message) {
+        if self.replies.len() < REPLIES_MAX {
+            self.replies.push_back(message);
+        }
+    }
+
+    /// The peer is to get these; over the limit only a reconciliation helps.
+    pub(super) fn owe(&mut self, ids: impl IntoIterator<Item = RecordId>) {
+        let room = OWED_COUNT_MAX.saturating_sub(self.owed.len());
+        self.owed.extend(ids.into_iter().take(room));
+    }
+
+    /// The peer is to be asked for these.
+    pub(super) fn need(&mut self, ids: impl IntoIterator<Item = RecordId>) {
+        let room = NEEDED_COUNT_MAX.saturating_sub(self.needed.len());
+        self.needed.extend(ids.into_iter().take(room));
+    }
+
+    /// The next message to the peer. `asked` says of whom an id was asked, and when.
+    pub(super) fn next_out(
+        &mut self,
+        now_ms: u64,
+        bytes_of: impl Fn(&RecordId) -> Option<Vec<u8>>,
+        knows: impl Fn(&RecordId) -> bool,
+        asked: &mut HashMap<RecordId, u64>,
+    ) -> Option<Message> {
+        if let Some(reply) = self.replies.pop_front() {
+            return Some(reply);
+        }
+        let wanted = self.next_wanted(now_ms, knows, asked);
+        if !wanted.is_empty() {
+            return Some(Message::Want(wanted));
+        }
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        while let Some(id) = self.owed.front() {
+            // What was evicted meanwhile is owed to nobody.
+            let record = bytes_of(id).unwrap_or_default();
+            if bytes + record.len() > RECORDS_BYTES_MAX {
+                break;
+            }
+            self.owed.pop_front();
+            if !record.is_empty() {
+                bytes += record.len();
+                records.push(record);
+            }
+        }
+        (!records.is_empty()).then_some(Message::Records(records))
+    }
+
+    fn next_wanted(
+        &mut self,
+        now_ms: u64,
+        knows: impl Fn(&RecordId) -> bool,
+        asked: &mut HashMap<RecordId, u64>,
+    ) -> Vec<RecordId> {
+        let mut wanted = Vec::new();
+        while wanted.len() < WANT_COUNT_MAX {
+            let Some(id) = self.needed.pop_front() else {
+                break;
+            };
+            let is_under_way = asked
+                .get(&id)
+                .is_some_and(|asked_ms| now_ms.saturating_sub(*asked_ms) < ASKED_MS_MAX);
+            if !is_under_way && !knows(&id) {
+                asked.insert(id, now_ms);
+                wanted.push(id);
+            }
+        }
+        wanted
+    }
+}
+
+fn weight(message: &Message) -> usize {
+    match message {
+        Message::Records(records) => records.iter().map(|record| record.len() + 64).sum(),
+        Message::Want(ids) => ids.len() * 32,
+        Message::Ask(_, frame) | Message::Answer(_, frame) => frame.len() + 64,
+    }
+}
+
+fn units(message: &Message) -> u64 {
+    let count = |items: usize| u64::try_from(items).unwrap_or(u64::MAX);
+    match message {
+        Message::Records(records) => count(records.len()),
+        Message::Want(ids) => count(ids.len() / 8),
+        Message::Ask(..) | Message::Answer(..) => ROUND_UNITS,
+    }
+}

@@ -1,0 +1,57 @@
+//! A region in virtual time: the code that nodes run, over a wire that delays, cuts and forgets, with
+//! crashes and rogue members. A seed replays exactly: `VERGE_SEED=7 cargo test --test simulation`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here fails the test"
+)]
+#![allow(dead_code, reason = "the scene is that of the records' tests")]
+
+#[path = "../records/scene.rs"]
+mod scene;
+
+mod dice;
+mod member;
+mod rogue;
+mod world;
+
+use world::{Story, World};
+
+/// So many regions in `make test`; `make sim SEEDS=N` takes more.
+const SEED_COUNT: u64 = 40;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how much is tried is no configuration of a node"
+)]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn honest_nodes_come_to_one_effect() {
+    let seeds = match number("VERGE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("VERGE_SEEDS").unwrap_or(SEED_COUNT),
+    };
+    let mut records = 0;
+    for seed in seeds.clone() {
+        let story = Story::of(seed);
+        let mut world = World::new(seed, &story);
+        world.live(&story);
+        records += world.check(&story);
+    }
+    // What a simulation in which nothing happens would not have.
+    assert!(records > 20 * (seeds.end - seeds.start), "{records}");
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    let trace = || {
+        let story = Story::of(3);
+        let mut world = World::new(3, &story);
+        world.live(&story);
+        world.trace()
+    };
+    assert_eq!(trace(), trace());
+}

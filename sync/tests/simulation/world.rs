@@ -1,0 +1,439 @@
+//! The wire, the clock, and what befalls a region.
+
+use crate::dice::Dice;
+use crate::member::Member;
+use crate::rogue::{VICES, say};
+use crate::scene::{log, provider_key, step};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
+use verge_sync::net::{Fault, Message, ROUND_INTERVAL_MS};
+use verge_sync::record::{Author, Evidence};
+
+/// What a seed decides before anything happens.
+pub(crate) struct Story {
+    pub(crate) honest_count: u8,
+    pub(crate) rogue_count: u8,
+    pub(crate) act_count: usize,
+    pub(crate) length_ms: u64,
+}
+
+impl Story {
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let count = 1 + u8::try_from(dice.below(9)).unwrap();
+        let rogue_max = usize::from((count - 1) / 2);
+        let rogue_count = u8::try_from(dice.below(rogue_max + 1)).unwrap();
+        Self {
+            honest_count: count - rogue_count,
+            rogue_count,
+            act_count: 30 + dice.below(120),
+            length_ms: dice.between(20_000, 400_000),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// From, to, of which connection, what.
+    Deliver(usize, usize, u64, Vec<u8>),
+    Turn(usize),
+    Commit(usize),
+    Act(usize),
+    Misdeed(usize),
+    Crash(usize),
+    Start(usize),
+    /// Members whose bit is set are cut off from the others.
+    Cut(u32),
+    Heal,
+    Meet(usize, usize),
+}
+
+pub(crate) struct World {
+    seed: u64,
+    dice: Dice,
+    now_ms: u64,
+    members: Vec<Member>,
+    /// Which connection is open between two members.
+    links: BTreeMap<(usize, usize), u64>,
+    /// When the last message of a connection arrives: they do not overtake one another.
+    last_ms: BTreeMap<(usize, usize), u64>,
+    cut: u32,
+    /// When each member's next turn is planned.
+    wakes: BTreeMap<usize, u64>,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    count: u64,
+    trace: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, story: &Story) -> Self {
+        let count = story.honest_count + story.rogue_count;
+        let first = Author::found(&provider_key(0), log(0), step(count)).unwrap();
+        let first = Arc::new(first);
+        let mut dice = Dice::new(seed ^ 0xa5a5_a5a5);
+        let members = (0..count)
+            .map(|number| {
+                // The last ones: the founder is honest, as everybody knows the first step.
+                let vice = (number >= story.honest_count).then(|| VICES[dice.below(VICES.len())]);
+                Member::new(number, &first, vice)
+            })
+            .collect();
+        Self {
+            seed,
+            dice,
+            now_ms: 0,
+            members,
+            links: BTreeMap::new(),
+            last_ms: BTreeMap::new(),
+            cut: 0,
+            wakes: BTreeMap::new(),
+            events: BinaryHeap::new(),
+            count: 0,
+            trace: 0,
+        }
+    }
+
+    /// A number that differs if anything went otherwise.
+    pub(crate) fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    fn at(&mut self, when_ms: u64, event: Event) {
+        self.count += 1;
+        self.events.push(Reverse((when_ms, self.count, event)));
+    }
+
+    fn plan(&mut self, story: &Story) {
+        let count = self.members.len();
+        for a in 0..count {
+            let when = self.dice.between(0, 1_000);
+            self.at(when, Event::Act(a));
+            for b in a + 1..count {
+                let when = self.dice.between(0, 2_000);
+                self.at(when, Event::Meet(a, b));
+            }
+        }
+        for _ in 0..story.act_count {
+            let (when, who) = (
+                self.dice.between(0, story.length_ms),
+                self.dice.below(count),
+            );
+            self.at(when, Event::Act(who));
+            if !self.members[who].is_honest() {
+                self.at(when + 1, Event::Misdeed(who));
+            }
+        }
+        for _ in 0..self.dice.below(4) {
+            let when = self.dice.between(0, story.length_ms);
+            let mask = u32::try_from(self.dice.below(1 << count)).unwrap();
+            self.at(when, Event::Cut(mask));
+            let until = when + self.dice.between(100, 200_000);
+            self.at(until, Event::Heal);
+        }
+        for _ in 0..self.dice.below(6) {
+            let (when, who) = (
+                self.dice.between(0, story.length_ms),
+                self.dice.below(count),
+            );
+            self.at(when, Event::Crash(who));
+            let until = when + self.dice.between(1, 60_000);
+            self.at(until, Event::Start(who));
+        }
+    }
+
+    /// Lives through the story, then heals and lets the nodes talk for five more rounds.
+    pub(crate) fn live(&mut self, story: &Story) {
+        self.plan(story);
+        self.run_until(story.length_ms + 200_000);
+        self.happen(Event::Heal);
+        for who in 0..self.members.len() {
+            self.happen(Event::Start(who));
+        }
+        // Everybody who has a vote gives it while all can hear of it.
+        self.run_until(self.now_ms + 2 * ROUND_INTERVAL_MS);
+        for who in 0..self.members.len() {
+            if let Some(effect) = self.members[who]
+                .effect()
+                .filter(|_| self.members[who].is_honest())
+            {
+                self.members[who].vote(&effect);
+                self.settle(who);
+            }
+        }
+        self.run_until(self.now_ms + 5 * ROUND_INTERVAL_MS);
+    }
+
+    fn run_until(&mut self, end_ms: u64) {
+        while let Some(Reverse((when, _, _))) = self.events.peek() {
+            if *when > end_ms {
+                break;
+            }
+            let Some(Reverse((when, _, event))) = self.events.pop() else {
+                break;
+            };
+            self.now_ms = self.now_ms.max(when);
+            self.happen(event);
+        }
+        self.now_ms = end_ms;
+    }
+
+    fn happen(&mut self, event: Event) {
+        let weight = match &event {
+            Event::Deliver(from, to, _, bytes) => bytes.len() + from * 7 + to,
+            Event::Turn(who) => *who,
+            _ => 1,
+        };
+        let weight = u64::try_from(weight).unwrap() ^ self.now_ms;
+        self.trace = self.trace.wrapping_mul(0x0100_0000_01b3) ^ weight;
+        match event {
+            Event::Deliver(from, to, link, bytes) => self.deliver(from, to, link, bytes),
+            Event::Turn(who) => {
+                if self.wakes.get(&who) == Some(&self.now_ms) {
+                    self.wakes.remove(&who);
+                    self.settle(who);
+                }
+            }
+            Event::Commit(who) => self.members[who].commit(),
+            Event::Act(who) => {
+                self.members[who].act(&mut self.dice);
+                self.settle(who);
+            }
+            Event::Misdeed(who) => self.misdeed(who),
+            Event::Crash(who) => {
+                self.members[who].crash();
+                for other in 0..self.members.len() {
+                    self.part(who, other);
+                }
+            }
+            Event::Start(who) => {
+                if self.members[who].exchange.is_none() {
+                    self.members[who].start();
+                }
+                self.meet_all();
+            }
+            Event::Cut(mask) => self.divide(mask),
+            Event::Heal => {
+                self.cut = 0;
+                self.meet_all();
+            }
+            Event::Meet(a, b) => self.meet(a, b),
+        }
+    }
+
+    fn divide(&mut self, mask: u32) {
+        self.cut = mask;
+        for a in 0..self.members.len() {
+            for b in a + 1..self.members.len() {
+                if self.are_apart(a, b) {
+                    self.part(a, b);
+                }
+            }
+        }
+    }
+
+    fn are_apart(&self, a: usize, b: usize) -> bool {
+        (self.cut >> a) & 1 != (self.cut >> b) & 1
+    }
+
+    fn meet_all(&mut self) {
+        for a in 0..self.members.len() {
+            for b in a + 1..self.members.len() {
+                let when = self.now_ms + self.dice.between(1, 5_000);
+                self.at(when, Event::Meet(a, b));
+            }
+        }
+    }
+
+    fn meet(&mut self, a: usize, b: usize) {
+        let key = (a.min(b), a.max(b));
+        let are_up = [a, b]
+            .iter()
+            .all(|who| self.members[*who].exchange.is_some());
+        if !are_up || self.are_apart(a, b) || self.links.contains_key(&key) {
+            return;
+        }
+        self.count += 1;
+        self.links.insert(key, self.count);
+        let ids = [self.members[a].id, self.members[b].id];
+        for (who, peer) in [(a, ids[1]), (b, ids[0])] {
+            let clock_ms = self.clock_ms(who);
+            let exchange = self.members[who].exchange.as_mut().unwrap();
+            exchange.connect(peer, clock_ms);
+            self.settle(who);
+        }
+    }
+
+    fn part(&mut self, a: usize, b: usize) {
+        if self.links.remove(&(a.min(b), a.max(b))).is_none() {
+            return;
+        }
+        let ids = [self.members[a].id, self.members[b].id];
+        for (who, peer) in [(a, ids[1]), (b, ids[0])] {
+            if let Some(exchange) = &mut self.members[who].exchange {
+                exchange.disconnect(&peer);
+            }
+        }
+    }
+
+    /// Every clock begins somewhere else.
+    fn clock_ms(&self, who: usize) -> u64 {
+        self.now_ms + u64::try_from(who).unwrap() * 1_000_000
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, link: u64, bytes: Vec<u8>) {
+        let is_open = self.links.get(&(from.min(to), from.max(to))) == Some(&link);
+        if !is_open {
+            return;
+        }
+        let id = self.members[from].id;
+        let Some(exchange) = &mut self.members[to].exchange else {
+            return;
+        };
+        if !exchange.has_room(&id) {
+            // It is not read, so it stays on the wire.
+            let when = self.now_ms + 20;
+            self.at(when, Event::Deliver(from, to, link, bytes));
+            return;
+        }
+        match exchange.hear(&id, &bytes) {
+            Ok(()) => self.settle(to),
+            Err(fault) => {
+                assert_ne!(fault, Fault::Flooding, "there was room");
+                let is_rogue = !self.members[from].is_honest();
+                assert!(is_rogue, "seed {}: {fault} from an honest node", self.seed);
+                self.part(from, to);
+                let when = self.now_ms + 30_000;
+                self.at(when, Event::Meet(from, to));
+            }
+        }
+    }
+
+    /// Lets a member do what is to be done, and puts what it says on the wire.
+    fn settle(&mut self, who: usize) {
+        let clock_ms = self.clock_ms(who);
+        let Some(exchange) = &mut self.members[who].exchange else {
+            return;
+        };
+        let taken = exchange.turn(clock_ms);
+        assert!(exchange.holding().waiting_count() <= 4_096);
+        let next = exchange.next_turn_ms(clock_ms);
+        let is_new = !taken.new.is_empty();
+        self.members[who].keep(taken);
+        if is_new {
+            let when = self.now_ms + self.dice.between(1, 100);
+            self.at(when, Event::Commit(who));
+        }
+        self.speak(who);
+        if let Some(next) = next {
+            let wait = next.saturating_sub(clock_ms).max(10);
+            self.wake(who, self.now_ms + wait);
+        }
+    }
+
+    /// A turn at `when`, unless an earlier one is planned.
+    fn wake(&mut self, who: usize, when: u64) {
+        let planned = self.wakes.entry(who).or_insert(u64::MAX);
+        if when < *planned {
+            *planned = when;
+            self.at(when, Event::Turn(who));
+        }
+    }
+
+    fn speak(&mut self, who: usize) {
+        let clock_ms = self.clock_ms(who);
+        for to in 0..self.members.len() {
+            let Some(link) = self.links.get(&(who.min(to), who.max(to))).copied() else {
+                continue;
+            };
+            let id = self.members[to].id;
+            loop {
+                let exchange = self.members[who].exchange.as_mut().unwrap();
+                let Some(bytes) = exchange.next_out(&id, clock_ms) else {
+                    break;
+                };
+                let is_withheld = self.members[who].vice == Some(crate::rogue::Vice::Withholds)
+                    && matches!(Message::decode(&bytes), Ok(Message::Records(_)));
+                if !is_withheld {
+                    self.send(who, to, link, bytes);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, link: u64, bytes: Vec<u8>) {
+        // Now and then a packet is lost, and all that follows waits for its repetition.
+        let delay = if self.dice.once_in(50) {
+            self.dice.between(200, 3_000)
+        } else {
+            self.dice.between(1, 80)
+        };
+        let last = self.last_ms.get(&(from, to)).copied().unwrap_or(0);
+        let when = (self.now_ms + delay).max(last);
+        self.last_ms.insert((from, to), when);
+        self.at(when, Event::Deliver(from, to, link, bytes));
+    }
+
+    fn misdeed(&mut self, who: usize) {
+        let said = say(&mut self.members[who], &mut self.dice);
+        for to in 0..self.members.len() {
+            let link = self.links.get(&(who.min(to), who.max(to))).copied();
+            let bytes = said[to % 2].clone();
+            if let Some(link) = link.filter(|_| !bytes.is_empty()) {
+                self.send(who, to, link, bytes);
+            }
+        }
+    }
+
+    /// What must hold in the end; gives how many records there are.
+    pub(crate) fn check(&self, story: &Story) -> u64 {
+        let seed = self.seed;
+        let honest: Vec<&Member> = self.members.iter().filter(|m| m.is_honest()).collect();
+        let held = honest[0].held();
+        let effect = honest[0].effect().unwrap();
+        for member in &honest {
+            let theirs = member.held();
+            let differ = held.symmetric_difference(&theirs).count();
+            assert_eq!(
+                differ, 0,
+                "seed {seed}: node {} holds another set",
+                member.number
+            );
+            assert!(
+                member.effect().unwrap() == effect,
+                "seed {seed}: node {} sees another effect",
+                member.number
+            );
+            let lost: BTreeSet<_> = member.acknowledged.difference(&held).collect();
+            assert!(
+                lost.is_empty(),
+                "seed {seed}: lost {lost:?} of {}",
+                member.number
+            );
+        }
+        let is_double = |evidence: &Evidence| matches!(evidence, Evidence::RivalSteps(_));
+        assert!(
+            story.rogue_count > 0 || !effect.evidence.iter().any(is_double),
+            "seed {seed}: rival steps without a rogue"
+        );
+        self.check_acts(&effect);
+        u64::try_from(held.len()).unwrap()
+    }
+
+    /// Nobody acts for an account that does not let it.
+    fn check_acts(&self, effect: &verge_sync::record::Effect) {
+        for site in effect.sites.values() {
+            let account = &effect.accounts[&site.body.account];
+            let Some(head) = site.head() else { continue };
+            let record = effect.record(&head.id()).unwrap();
+            let node = &effect.nodes[&record.envelope().author.node()];
+            assert!(
+                account.body.acts.includes(&node.slot.provider),
+                "seed {}: {} acts for {}",
+                self.seed,
+                node.slot.provider,
+                account.id
+            );
+        }
+    }
+}
