@@ -35,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("paths", http::fuzzing::paths),
     ("preconditions", http::fuzzing::preconditions),
     ("proxy_headers", proxy_headers),
+    ("push_commands", receive::fuzzing::push_commands),
     ("ranges", http::fuzzing::ranges),
     ("records", records),
     ("reports", reports),

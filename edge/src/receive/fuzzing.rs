@@ -3,6 +3,7 @@
 use super::Limits;
 use super::command;
 use super::hook_socket::{greeting, told};
+use super::pace::Commands;
 use super::refs::{Decision, Standing, decide};
 use super::words::{explain, printable};
 use crate::fuzzing::at_once;
@@ -18,6 +19,18 @@ pub(crate) fn ssh_commands(bytes: &[u8]) {
     if let Some(protocol) = command::git_protocol(&text) {
         assert!(protocol == text && is_plain(&protocol) && protocol.len() <= 64);
     }
+}
+
+/// What a pusher's git sends: the pack begins at the same byte in pieces as in one. The first byte
+/// says how long the pieces are.
+pub(crate) fn push_commands(bytes: &[u8]) {
+    let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
+    let pack = Commands::default().skip(rest);
+    assert!(rest.ends_with(pack));
+    let mut commands = Commands::default();
+    let pieces = rest.chunks(1 + usize::from(first % 32));
+    let in_pieces: usize = pieces.map(|piece| commands.skip(piece).len()).sum();
+    assert_eq!(in_pieces, pack.len());
 }
 
 /// All that a hook says, and what git prints: decided, and shown without control characters.

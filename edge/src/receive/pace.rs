@@ -77,7 +77,7 @@ impl Pace {
 /// Finds the end of a push's commands: lines with their length in four hexadecimal digits, and
 /// `0000` after the last (gitprotocol-common, "pkt-line format").
 #[derive(Debug, Default)]
-struct Commands {
+pub(super) struct Commands {
     is_done: bool,
     /// Of the present line, besides its length.
     left: usize,
@@ -87,7 +87,7 @@ struct Commands {
 
 impl Commands {
     /// Passes over commands; returns what comes after them.
-    fn skip<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+    pub(super) fn skip<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
         while !self.is_done && !bytes.is_empty() {
             if self.left > 0 {
                 let count = self.left.min(bytes.len());
