@@ -1,14 +1,14 @@
 //! The site's own `_redirects`, indexed: the first rule that answers a request (http.md section 2).
 //!
-//! Rules hang on a tree of path segments, so a request looks only at rules whose path matches, in
-//! time linear in the path, whatever the number of rules. Nothing here fails: a rule that could
-//! not become a valid answer is dropped when the manifest is read.
+//! Rules hang on a tree of path segments, so a request looks only at rules whose path matches, and at
+//! none behind one that is sure to answer. Nothing here fails: a rule that could not become a valid
+//! answer is dropped when the manifest is read.
 
 use super::target::Target;
 use http::StatusCode;
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use verge_builder::rules::{Action, Captures, Piece, Redirect, Redirects, Segment};
+use verge_builder::rules::{Action, Captures, Piece, Redirect, Redirects, Segment, Star};
 
 /// All rules of a site.
 #[derive(Default)]
@@ -40,6 +40,15 @@ struct Node {
     star: Leaves,
     /// Rules that end here.
     end: Leaves,
+    /// Of all rules here and below.
+    first: First,
+}
+
+/// Where in the file the first of some rules stands: of all, and of those that win over a file.
+#[derive(Debug, Clone, Copy)]
+struct First {
+    any: usize,
+    forced: usize,
 }
 
 /// Rules of one path. A thousand with conditions cost as much as one: each hangs where only requests
@@ -53,9 +62,10 @@ struct Leaves {
     by_name: HashMap<String, Vec<usize>>,
     /// Those that ask for nothing but a language, by each of theirs.
     by_language: HashMap<String, Vec<usize>>,
-    /// The first rule in `by_language`, and the first of them that wins over a file.
-    language_first: Option<usize>,
-    language_first_forced: Option<usize>,
+    /// Of those in `by_language`.
+    language_first: First,
+    /// Of those that answer whoever comes here.
+    sure_first: First,
 }
 
 /// A search on its way down the tree.
@@ -66,7 +76,9 @@ struct Search<'a> {
     /// Rules that may answer.
     candidates: Vec<usize>,
     /// The first rule that asks for nothing but a language, whichever it is.
-    language_first: Option<usize>,
+    language_first: usize,
+    /// A rule that is sure to answer: none behind it is looked for.
+    bound: usize,
 }
 
 /// What of a request the rules look at.
@@ -124,7 +136,9 @@ impl RedirectIndex {
             Action::Rewrite | Action::Refuse(_) => return,
         };
         let position = self.rules.len();
+        let is_forced = source.is_forced;
         let mut node = &mut self.root;
+        node.first.note(position, is_forced);
         for segment in &source.from.head {
             node = match segment {
                 // `/a/` and `/a` are one rule; `/` is the root itself.
@@ -132,10 +146,15 @@ impl RedirectIndex {
                 Segment::Literal(text) => node.literals.entry(text.clone()).or_default(),
                 Segment::Placeholder(_) => node.placeholder.get_or_insert_default(),
             };
+            node.first.note(position, is_forced);
         }
-        match &source.from.star {
-            Some(_) => node.star.add(position, &source),
-            None => node.end.add(position, &source),
+        let leaves = match &source.from.star {
+            Some(_) => &mut node.star,
+            None => &mut node.end,
+        };
+        leaves.add(position, &source);
+        if is_sure(&source) && !target.can_climb() {
+            leaves.sure_first.note(position, is_forced);
         }
         self.rules.push(Rule {
             source,
@@ -174,7 +193,8 @@ impl RedirectIndex {
                 break;
             }
         }
-        found.by_language |= search.language_first.is_some_and(|at| at <= answered_at);
+        let language_first = search.language_first;
+        found.by_language |= language_first != usize::MAX && language_first <= answered_at;
         found
     }
 }
@@ -186,7 +206,17 @@ impl<'a> Search<'a> {
             query: OnceCell::new(),
             language: OnceCell::new(),
             candidates: Vec::new(),
-            language_first: None,
+            language_first: usize::MAX,
+            bound: usize::MAX,
+        }
+    }
+
+    /// The first of the rules that count for this question.
+    fn first(&self, first: First) -> usize {
+        if self.question.has_file {
+            first.forced
+        } else {
+            first.any
         }
     }
 
@@ -203,20 +233,56 @@ impl<'a> Search<'a> {
 }
 
 impl Node {
-    /// Every rule whose path matches; no node is visited twice.
+    /// Every rule whose path matches, as far as it can be the first to answer; no node is visited
+    /// twice, and those with early rules before others, so that few are.
     fn collect(&self, segments: &[&str], search: &mut Search<'_>) {
+        if search.first(self.first) >= search.bound {
+            return;
+        }
         self.star.collect(search);
         let Some((first, rest)) = segments.split_first() else {
             self.end.collect(search);
             return;
         };
-        if let Some(node) = self.literals.get(*first) {
-            node.collect(rest, search);
-        }
-        if let Some(node) = &self.placeholder {
+        let mut nodes = [self.literals.get(*first), self.placeholder.as_deref()];
+        nodes.sort_by_key(|node| node.map_or(usize::MAX, |node| search.first(node.first)));
+        for node in nodes.into_iter().flatten() {
             node.collect(rest, search);
         }
     }
+}
+
+impl First {
+    fn note(&mut self, position: usize, is_forced: bool) {
+        self.any = self.any.min(position);
+        if is_forced {
+            self.forced = self.forced.min(position);
+        }
+    }
+}
+
+impl Default for First {
+    /// Of no rules.
+    fn default() -> Self {
+        Self {
+            any: usize::MAX,
+            forced: usize::MAX,
+        }
+    }
+}
+
+/// Whether a rule matches everybody who comes where it hangs: it has no conditions, and its pattern
+/// is one that the builder makes.
+fn is_sure(rule: &Redirect) -> bool {
+    let is_empty = |segment: &Segment| matches!(segment, Segment::Literal(text) if text.is_empty());
+    let is_root = rule.from.star.is_none() && rule.from.head.len() == 1;
+    let is_plain = is_root || !rule.from.head.iter().any(is_empty);
+    let has_plain_star = rule
+        .from
+        .star
+        .as_ref()
+        .is_none_or(|star| *star == Star::default());
+    rule.query.is_empty() && rule.languages.is_empty() && is_plain && has_plain_star
 }
 
 impl Leaves {
@@ -245,14 +311,14 @@ impl Leaves {
             let list = self.by_language.entry(language.clone()).or_default();
             list.push(position);
         }
-        self.language_first.get_or_insert(position);
-        if rule.is_forced {
-            self.language_first_forced.get_or_insert(position);
-        }
+        self.language_first.note(position, rule.is_forced);
     }
 
     fn collect(&self, search: &mut Search<'_>) {
-        search.candidates.extend_from_slice(&self.plain);
+        search.bound = search.bound.min(search.first(self.sure_first));
+        let bound = search.bound;
+        let plain = self.plain.iter().take_while(|at| **at <= bound);
+        search.candidates.extend(plain);
         if !self.by_query.is_empty() || !self.by_name.is_empty() {
             let mut found: Vec<usize> = Vec::new();
             for (name, value) in &search.query().0 {
@@ -270,12 +336,8 @@ impl Leaves {
 
     /// Those for the visitor's language, and for each that is wider: `de-at`, `de`.
     fn collect_language(&self, search: &mut Search<'_>) {
-        let first = if search.question.has_file {
-            self.language_first_forced
-        } else {
-            self.language_first
-        };
-        search.language_first = search.language_first.into_iter().chain(first).min();
+        let first = search.first(self.language_first);
+        search.language_first = search.language_first.min(first);
         let Some(language) = search.language() else {
             return;
         };
@@ -435,7 +497,7 @@ mod tests {
     fn the_first_rule_in_the_file_wins_wherever_it_hangs() {
         let rules = rules_of(
             "/a/:x/c /one\n/a/b/* /two\n/:x/b/c /four\n\
-             /q a=1 b=:b /five/:b\n/q a=1 /six\n/q /seven?z=1\n/* /eight 302\n",
+             /s/* /.:splat.\n/q a=1 b=:b /five/:b\n/q a=1 /six\n/q /seven?z=1\n/* /eight 302\n",
         );
         let rows = [
             ("/a/b/c", None, "301 /one"),
@@ -448,6 +510,8 @@ mod tests {
             ("/q", Some("a=2&a=1"), "301 /seven?z=1"),
             ("/q", Some("a=%zz"), "301 /seven?z=1"),
             ("/q", Some("\"<>"), "301 /seven?z=1"),
+            ("/s/a", None, "301 /.a."),
+            ("/s/", None, "302 /eight"),
             ("/", None, "302 /eight"),
             ("/x", Some("\"{}"), "302 /eight?%22%7B%7D"),
         ];
@@ -534,7 +598,7 @@ mod tests {
         #[test]
         fn the_index_finds_what_a_search_finds(
             rules in proptest::collection::vec((
-                "(/(a|b|:x|:y)){1,3}(/\\*)?( q=1| q=:q| r=:r q=2| r=:r)?",
+                "(/(a|b|:x|:y)){1,3}(/\\*)?( q=1| q=:q| r=:r q=2| r=:r)?|/|/\\*",
                 "( 302!?( Language=(de|de-at|fr|en,de))?)?",
             ), 1..30),
             path in "(/(a|b|c)){0,4}/?",

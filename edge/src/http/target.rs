@@ -86,6 +86,19 @@ impl Target {
         self.origin.is_empty()
     }
 
+    /// Whether a part of the path could be `..` with what a path gives: its parts are neither `.` nor
+    /// `..`, and only what a `*` stands for can be empty.
+    pub(super) fn can_climb(&self) -> bool {
+        ["", "x"].into_iter().any(|value| {
+            let text = |part: &Part| match part {
+                Part::Text(text) => text.clone(),
+                Part::Capture(_) => value.to_owned(),
+            };
+            let path: String = self.path.iter().map(text).collect();
+            path.split('/').any(|part| part == "..")
+        })
+    }
+
     /// The whole, with the request's query where the target has none. A target of this site begins
     /// with exactly one slash. `None` if a capture would make a part `..`, which would climb.
     pub(super) fn fill(&self, captures: &Captures, asked: Option<&str>) -> Option<String> {
