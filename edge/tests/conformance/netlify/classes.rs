@@ -139,24 +139,19 @@ fn lead_elsewhere(question: &mut Question) {
     }
 }
 
-/// Gives every name an end that no other has within it.
+/// Gives every name an end that no other has within it; what stands for nothing stays text.
 fn end_names(question: &mut Question) {
     for line in &mut question.rules {
-        for text in line
-            .conditions
-            .iter_mut()
-            .chain([&mut line.from, &mut line.to])
-        {
+        let names: Vec<String> = line.names().into_iter().map(str::to_owned).collect();
+        let texts = line.conditions.iter_mut();
+        for text in texts.chain([&mut line.from, &mut line.to]) {
             let mut out = String::new();
             let mut rest = text.as_str();
             while let Some((before, behind)) = rest.split_once(':') {
                 let end = behind.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
                 let (name, after) = behind.split_at(end.unwrap_or(behind.len()));
-                let end = if name.is_empty() || name == "splat" {
-                    ""
-                } else {
-                    "_end"
-                };
+                let is_name = name != "splat" && names.iter().any(|known| known == name);
+                let end = if is_name { "_end" } else { "" };
                 out.push_str(&format!("{before}:{name}{end}"));
                 rest = after;
             }
