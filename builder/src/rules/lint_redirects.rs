@@ -11,8 +11,8 @@ use super::redirects::{Action, Piece, QueryCondition, REDIRECTS_MAX, Redirect, R
 /// Redirects that browsers follow before they give up.
 const HOPS_MAX: usize = 20;
 
-/// Searches for circles in one file. A file without long chains needs one for each rule; at most
-/// 0.5 s of a push go into one that is written to take long.
+/// Searches for circles in one file. A file without long chains needs one for each rule; 1,000 rules
+/// that are one chain, with the same first parts, use all of them and take a build 0.2 s.
 const SEARCHES_MAX: usize = 4 * REDIRECTS_MAX;
 
 /// Looks at all rules, each with its line; what is wrong, by line.
