@@ -1,10 +1,12 @@
 //! The node put together: what starts after what, and what stops before what.
 //!
-//! Start: keys, store, records, what visitors see, listeners for visitors, listeners for
-//! publishers and stewards, the ready line. Nothing waits for the network.
+//! Start: keys, store, records, what visitors see, the port for other nodes, listeners for visitors,
+//! listeners for publishers and stewards, the ready line. Nothing waits for the network, but a
+//! newcomer before it first serves.
 //! Stop (SIGTERM, SIGINT): publishers' and stewards' doors, then visitors' with a drain, then the
-//! store. Only this file sees all parts.
+//! other nodes, then the store. Only this file sees all parts.
 
+mod among;
 mod housekeeping;
 mod showing;
 
@@ -23,6 +25,7 @@ use crate::pushes::Pushes;
 use crate::receive;
 use crate::region::RegionView;
 use crate::sites::{CacheBudget, SiteAt, Sites};
+use among::Among;
 use anyhow::Context;
 use showing::{Certification, Showing};
 use std::num::NonZeroUsize;
@@ -60,28 +63,22 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let keys = NodeKeys::read(data)?;
     let host_secret =
         *verge_sync::Digest::derive("verge 1 ssh host", &[keys.seed.as_bytes()]).as_bytes();
-    let assurances = Assurances {
-        signer: Some(health_signer(&keys)),
-        ..Assurances::default()
-    };
+    let signer = Some(health_signer(&keys));
     let store = Store::open(data, Arc::new(LocalDisk))?;
-    let (sites, damages) = sites(data, &config);
-    let certification = Certification::open(data, &config, false)?;
-    let tls = certification.resolver();
-    let showing = Arc::new(Showing::new(
-        Arc::clone(&sites),
-        certification,
-        Clock::System,
-    ));
-    let shown = Arc::clone(&showing);
-    let region = RegionView::open(store.clone(), keys, move |effect, slot| {
-        shown.show(effect, slot)
-    })?;
-    let region = Arc::new(region);
-    let edge = EdgeConfig {
-        assurances,
-        ..edge_config(&config)
-    };
+    let Opened {
+        region,
+        showing,
+        sites,
+        damages,
+        tls,
+    } = open(data, &config, keys, &store)?;
+    let among = Among::start(&store, &region, &config).await?;
+    tokio::select! {
+        stopped = stop_signal() => return stopped,
+        done = among.catch_up(&store, &region) => done?,
+    }
+    let mut edge = edge_config(&config);
+    edge.assurances.signer = signer;
     let edge = Edge::start(edge, sites, tls)?;
     let publishing = publishing(&store, &region, &config)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
@@ -94,6 +91,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         Arc::new(Api {
             region: Arc::clone(&region),
             publishing: Arc::clone(&publishing),
+            membership: Arc::clone(&among.membership),
             addresses,
         })
     };
@@ -115,7 +113,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         tokio::spawn(housekeeping::collect(store, Arc::clone(&region))),
         tokio::spawn(housekeeping::renew(showing, Arc::clone(&region))),
     ];
-    announce(&edge, ssh);
+    announce(&edge, ssh, among.bound());
     tokio::select! {
         stopped = stop_signal() => stopped?,
         () = housekeeping::sweep(&receiver) => {}
@@ -124,7 +122,40 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     chores.iter().for_each(tokio::task::JoinHandle::abort);
     receiver.stop(PUSH_GRACE).await;
     drain(edge, &config).await;
+    among.stop().await;
     Ok(())
+}
+
+/// What is there before anybody is listened to.
+struct Opened {
+    region: Arc<RegionView>,
+    showing: Arc<Showing>,
+    sites: Arc<Sites>,
+    damages: mpsc::Receiver<Damage>,
+    tls: Option<Arc<crate::tls::TlsResolver>>,
+}
+
+/// Reads the records, and puts what holds before visitors that are to come.
+fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::Result<Opened> {
+    let (sites, damages) = sites(data, config);
+    let certification = Certification::open(data, config, false)?;
+    let tls = certification.resolver();
+    let showing = Arc::new(Showing::new(
+        Arc::clone(&sites),
+        certification,
+        Clock::System,
+    ));
+    let shown = Arc::clone(&showing);
+    let region = RegionView::open(store.clone(), keys, move |effect, slot| {
+        shown.show(effect, slot)
+    })?;
+    Ok(Opened {
+        region: Arc::new(region),
+        showing,
+        sites,
+        damages,
+        tls,
+    })
 }
 
 /// Once for the process: the log, open files, no core dumps.
@@ -132,9 +163,13 @@ fn prepare_process() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let filter = tracing_subscriber::EnvFilter::try_from_env("VERGE_LOG")
         .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
-    // What these say at lower levels names single requests and their times.
+    // What these say at lower levels names single requests and their times, or every path that is
+    // tried to a peer that is away.
     let quiet = ["h2", "hyper", "rustls", "russh"].map(|name| format!("{name}=warn"));
-    let quiet = quiet.iter().filter_map(|directive| directive.parse().ok());
+    let errors = ["iroh", "noq", "noq_proto", "noq_udp", "netwatch"];
+    let errors = errors.map(|name| format!("{name}=error"));
+    let quiet = quiet.iter().chain(&errors);
+    let quiet = quiet.filter_map(|directive| directive.parse().ok());
     let filter = quiet.fold(filter, tracing_subscriber::EnvFilter::add_directive);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -286,12 +321,17 @@ fn addresses(config: &Config, edge: &Running, ssh_port: Option<u16>) -> Addresse
 
 /// The one line on standard output: whoever started the node waits for it.
 #[expect(clippy::print_stdout, reason = "the ready line")]
-fn announce(edge: &Running, ssh: Option<std::net::SocketAddr>) {
+fn announce(
+    edge: &Running,
+    ssh: Option<std::net::SocketAddr>,
+    nodes: Option<std::net::SocketAddr>,
+) {
     let first = |addresses: &[std::net::SocketAddr]| addresses.first().copied();
     let ready = Ready {
         http: first(edge.http_addrs()),
         https: first(edge.https_addrs()),
         ssh,
+        nodes,
     };
     println!("{ready}");
     tracing::info!("{ready}");
@@ -355,7 +395,7 @@ pub async fn serve_preview(preview: Preview, config: Config) -> anyhow::Result<(
         ..edge_config(&config)
     };
     let edge = Edge::start(edge, sites, certification.resolver())?;
-    announce(&edge, None);
+    announce(&edge, None, None);
     stop_signal().await?;
     drain(edge, &config).await;
     Ok(())

@@ -1,6 +1,7 @@
 //! What a steward can set: one TOML file beside the data, every key with a default and a sentence.
 
 use crate::addresses::Network;
+use crate::belief::ClockTrust;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,16 @@ pub struct Config {
     pub build: Build,
     /// How the disk is looked after.
     pub store: StoreCare,
+    /// The time of day.
+    pub time: Time,
+}
+
+/// How far the machine's clock is trusted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Time {
+    /// `"checked"` or `"trusted"`.
+    pub clock: ClockTrust,
 }
 
 /// Addresses and ports.
@@ -45,6 +56,10 @@ pub struct Listen {
     pub https: Vec<SocketAddr>,
     /// `git push` over SSH; empty for none.
     pub ssh: Vec<SocketAddr>,
+    /// The other nodes of the region, over UDP; empty for a node that stays alone.
+    pub nodes: Vec<SocketAddr>,
+    /// Where the other nodes find this one; empty for the addresses of its interfaces.
+    pub public_nodes: Vec<String>,
     /// The HTTPS port in URLs that are shown to people, where it is not the one listened on.
     pub public_https_port: Option<u16>,
     /// The SSH port in URLs that are shown to people, where it is not the one listened on.
@@ -178,6 +193,11 @@ impl Default for Listen {
             http: vec![any(80)],
             https: vec![any(443)],
             ssh: vec![any(2222)],
+            nodes: vec![
+                SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 4420)),
+                any(4420),
+            ],
+            public_nodes: Vec::new(),
             public_https_port: None,
             public_ssh_port: None,
         }
@@ -334,6 +354,17 @@ impl Config {
             let why = "without certificates only `listen.http` can be served, and it is empty";
             return wrong("tls", why);
         }
+        let is_place = |address: &String| {
+            let port = address
+                .rsplit_once(':')
+                .map(|(_, port)| port.parse::<u16>());
+            matches!(port, Some(Ok(1..))) && address.len() <= 128
+        };
+        let places = &self.listen.public_nodes;
+        if places.len() > 8 || !places.iter().all(is_place) {
+            let why = "name at most 8 places, each as \"ADDRESS:PORT\" or \"NAME:PORT\"";
+            return wrong("listen.public_nodes", why);
+        }
         if self.listen.http.is_empty() && self.listen.https.is_empty() {
             return wrong("listen", "name at least one address in `http` or `https`");
         }
@@ -466,6 +497,10 @@ mod tests {
             (
                 "[tls]\nca = \"local\"\n[listen]\nhttp = []\nhttps = []",
                 "listen: name at least one",
+            ),
+            (
+                "[listen]\npublic_nodes = [\"example.org\"]",
+                "listen.public_nodes: name at most 8",
             ),
             (
                 "[cache]\nmanifest_bytes = 1",

@@ -3,11 +3,12 @@
 
 use crate::config;
 use crate::node_keys::{PROVIDER_KEY_FILE, SEED_FILE};
-use crate::region::{META_LOG, META_NODE_N, META_PROVIDER_N, META_REGION, row};
+use crate::region::{META_LOG, META_NODE_N, META_PROVIDER_N, META_REGION};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use verge_sync::id::{NodeId, ProviderId, RegionId};
 use verge_sync::keys::{ProviderKey, Seed};
+use verge_sync::net::row;
 use verge_sync::record::body::{Limits, Node, Provider, Region, Roles, Zones};
 use verge_sync::record::{Author, LogId, Parameters, RecordError, Slot, WriteError, effect};
 use verge_sync::store::{Batch, LocalDisk, MetaValue, Store, StoreError, write_file_durably};
@@ -23,6 +24,8 @@ pub struct Founding {
     pub region: String,
     /// The provider's name.
     pub provider: String,
+    /// The node's name.
+    pub node: String,
     /// How the provider can be reached.
     pub contact: String,
     /// Under which every site has its label.
@@ -101,6 +104,7 @@ pub enum FoundError {
 pub fn region(founding: &Founding) -> Result<Founded, FoundError> {
     check_name("the region's name", &founding.region)?;
     check_name("the provider's name", &founding.provider)?;
+    check_name("the node's name", &founding.node)?;
     check_empty(&founding.data)?;
     let made = |source| FoundError::Folder {
         path: founding.data.clone(),
@@ -153,8 +157,9 @@ fn first_records(
         record_key: seed.record_key().verifying_key().to_bytes(),
         sealing_key: *seed.sealing_key().public(),
         addresses: Vec::new(),
-        name: founding.provider.clone(),
+        name: founding.node.clone(),
         proof: [0; 64],
+        is_withdrawn: false,
     };
     let body = body.proven(&region, slot, &seed.transport_key());
     let mut provider = Author::provider(key, region, (log, 1));
@@ -207,7 +212,7 @@ fn first_step(founding: &Founding, provider: ProviderId) -> Region {
 
 /// A new node gets a directory of its own: the store clears its `staging/` at each start, and
 /// collects blobs that no record names.
-fn check_empty(data: &Path) -> Result<(), FoundError> {
+pub(crate) fn check_empty(data: &Path) -> Result<(), FoundError> {
     let fail = |source| FoundError::Folder {
         path: data.to_owned(),
         source,
@@ -231,7 +236,7 @@ fn check_empty(data: &Path) -> Result<(), FoundError> {
     Ok(())
 }
 
-fn check_name(what: &'static str, name: &str) -> Result<(), FoundError> {
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), FoundError> {
     let fine = !name.is_empty() && name.len() <= 64 && !name.chars().any(char::is_control);
     if fine {
         Ok(())
@@ -240,7 +245,7 @@ fn check_name(what: &'static str, name: &str) -> Result<(), FoundError> {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], FoundError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], FoundError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(FoundError::Random)?;
     Ok(bytes)

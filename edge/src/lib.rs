@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod admin;
 pub mod app;
+pub mod belief;
 pub mod build_child;
 pub mod cli;
 pub mod config;
@@ -12,8 +13,10 @@ pub mod found;
 pub mod fuzzing;
 pub mod host;
 pub mod http;
+mod kernel_clock;
 pub mod limits;
 pub mod listen;
+pub mod membership;
 pub mod node_keys;
 mod proxy_protocol;
 pub mod publish;

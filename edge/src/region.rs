@@ -5,22 +5,30 @@
 //! that nobody was told of.
 
 mod describe;
+mod kinds;
+mod members;
+mod status;
 mod write;
 
 pub use describe::{AccountLine, SiteLine, hosts, sites};
+pub use members::{Standing, StepChange, chain_records, find_node, find_provider};
+pub use status::{PendingStep, Status, author_name, changes, pending_steps, provider_name};
+pub use verge_sync::record::body::Zones;
 pub use write::{NewSite, WriteError};
 
 use crate::node_keys::NodeKeys;
-use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tokio::sync::OwnedMutexGuard;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{OwnedMutexGuard, watch};
 use verge_sync::digest::Digest;
-use verge_sync::id::{RegionId, SiteId, Version};
+use verge_sync::id::{RecordId, RegionId, SiteId, Version};
 use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use verge_sync::net::{Commit, CommitError, Core, Exchange, Holding, Replica};
 use verge_sync::record::effect::DeployEffect;
+use verge_sync::record::region::Pin;
 use verge_sync::record::{Author, Deploy, Effect, LogId, Parameters, Record, Slot, effect};
-use verge_sync::store::{Batch, MetaValue, Placed, Row, Store, StoreError};
+use verge_sync::store::{MetaValue, Store, StoreError};
 
 /// The `meta` key of the region's id.
 pub const META_REGION: &str = "region";
@@ -31,6 +39,14 @@ pub const META_NODE_N: &str = "node_n";
 /// The `meta` key of the provider's last number in the log.
 pub const META_PROVIDER_N: &str = "provider_n";
 
+/// The `meta` key of the step that the node joined by: its number, big-endian, and its id.
+pub const META_PIN: &str = "pin";
+
+/// The `meta` key of a time of day that was believed.
+pub const META_FLOOR: &str = "wall_floor";
+/// The `meta` key of a newcomer that has not caught up yet: 1.
+pub const META_NEWCOMER: &str = "newcomer";
+
 /// Labels that nobody can claim, one a line.
 const RESERVED_NAMES: &str = include_str!("../../fixtures/reserved-names.txt");
 
@@ -39,21 +55,20 @@ pub struct RegionView {
     store: Store,
     keys: NodeKeys,
     slot: Slot,
-    parameters: Parameters,
+    region: RegionId,
     log: LogId,
-    effect: ArcSwap<Effect>,
-    show: Box<Show>,
-    writing: Arc<tokio::sync::Mutex<Writing>>,
+    replica: Arc<Replica>,
+    /// Held from the first look at what holds to the last byte of what was made of it.
+    numbers: Arc<tokio::sync::Mutex<Numbers>>,
+    /// A time of day that was believed; it goes to disk with the next write.
+    floor_s: AtomicU64,
 }
 
-/// Puts what holds before visitors; called in turn, before a write is answered.
-type Show = dyn Fn(&Effect, Slot) + Send + Sync;
-
-/// What a write needs and changes.
-struct Writing {
-    records: Vec<Arc<Record>>,
-    node_n: u64,
-    provider_n: u64,
+/// How many records this node and its provider have written.
+#[derive(Debug, Clone, Copy)]
+struct Numbers {
+    node: u64,
+    provider: u64,
 }
 
 /// Why the region cannot be opened.
@@ -96,32 +111,69 @@ impl RegionView {
                 }
             }
         }
-        let parameters = Parameters::new(id, Arc::new(reserved_names()));
-        let effect = effect(&records, &parameters).ok_or(OpenError::NoRegion("no first step"))?;
-        let node = effect.nodes.get(&keys.node()).filter(|node| node.is_member);
-        let slot = node.map(|node| node.slot).ok_or(OpenError::NotAMember)?;
-        let writing = Writing {
-            records,
-            node_n: meta_number(&store, META_NODE_N)?,
-            provider_n: meta_number(&store, META_PROVIDER_N)?,
+        let parameters = Parameters {
+            pin: pin(&store)?,
+            ..Parameters::new(id, Arc::new(reserved_names()))
         };
-        show(&effect, slot);
+        let holding = Holding::new(&records, parameters, kinds::table());
+        let holding = holding.ok_or(OpenError::NoRegion("no first step"))?;
+        let node = holding.effect().nodes.get(&keys.node());
+        let node = node.ok_or(OpenError::NotAMember)?;
+        if !node.is_member {
+            tracing::warn!("this node is no member of the region any more: it serves what it has");
+        }
+        let slot = node.slot;
+        let numbers = Numbers {
+            node: meta_number(&store, META_NODE_N)?,
+            provider: meta_number(&store, META_PROVIDER_N)?,
+        };
+        let floor_s = meta_number(&store, META_FLOOR)?;
+        let exchange = Exchange::new(keys.node(), holding);
+        let replica = Replica::new(store.clone(), exchange, move |effect| show(effect, slot));
         Ok(Self {
             store,
             keys,
             slot,
-            parameters,
+            region: id,
             log,
-            effect: ArcSwap::from_pointee(effect),
-            show: Box::new(show),
-            writing: Arc::new(tokio::sync::Mutex::new(writing)),
+            replica: Arc::new(replica),
+            numbers: Arc::new(tokio::sync::Mutex::new(numbers)),
+            floor_s: AtomicU64::new(floor_s),
         })
     }
 
     /// What holds now.
     #[must_use]
     pub fn effect(&self) -> Arc<Effect> {
-        self.effect.load_full()
+        self.replica.effect()
+    }
+
+    /// What holds, and every change of it.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Effect>> {
+        self.replica.watch()
+    }
+
+    /// The records, as peers reach them.
+    #[must_use]
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+
+    /// A time of day that was believed once, in seconds since 1970.
+    #[must_use]
+    pub fn floor_s(&self) -> u64 {
+        self.floor_s.load(Ordering::Relaxed)
+    }
+
+    /// The clock was believed at this time.
+    pub fn believe(&self, wall_s: u64) {
+        self.floor_s.fetch_max(wall_s, Ordering::Relaxed);
+    }
+
+    /// The keys that this node acts with.
+    pub(crate) fn keys(&self) -> &NodeKeys {
+        &self.keys
     }
 
     /// The place of this node in its provider.
@@ -146,7 +198,9 @@ impl RegionView {
     /// for nothing.
     pub fn live_blobs(&self) -> Result<BTreeSet<Digest>, StoreError> {
         let effect = self.effect();
-        let mut live = BTreeSet::new();
+        // The lists that removals name: without them these do not bind.
+        let step = &effect.chain.current().body;
+        let mut live: BTreeSet<Digest> = step.removed.values().copied().collect();
         for site in effect.sites.values().filter(|site| !site.ended) {
             for deploy in site.kept().map(DeployEffect::body) {
                 let version = deploy.version;
@@ -187,68 +241,74 @@ impl RegionView {
         self: &Arc<Self>,
         make: impl FnOnce(&mut Turn<'_>) -> Result<(), WriteError>,
     ) -> Result<(), WriteError> {
-        let writing = Arc::clone(&self.writing).lock_owned().await;
-        let mut turn = self.turn(&writing);
+        let numbers = Arc::clone(&self.numbers).lock_owned().await;
+        let core = self.replica.lock().await;
+        let mut turn = self.turn(&numbers, &core);
         make(&mut turn)?;
         turn.settle()?;
         let made = Made {
-            node_n: turn.node.last_n(),
-            provider_n: turn
-                .provider
-                .as_ref()
-                .map_or(writing.provider_n, Author::last_n),
+            numbers: Numbers {
+                node: turn.node.last_n(),
+                provider: turn
+                    .provider
+                    .as_ref()
+                    .map_or(numbers.provider, Author::last_n),
+            },
             effect: turn.effect,
-            records: turn.records,
             fresh: turn.fresh,
         };
         if made.fresh.is_empty() {
             return Ok(());
         }
         let view = Arc::clone(self);
-        let kept = tokio::spawn(async move { view.keep(writing, made).await });
+        let kept = tokio::spawn(async move { view.keep(numbers, core, made).await });
         kept.await.map_err(|_ended| WriteError::Stopping)?
     }
 
     async fn keep(
         &self,
-        mut writing: OwnedMutexGuard<Writing>,
+        mut numbers: OwnedMutexGuard<Numbers>,
+        mut core: OwnedMutexGuard<Core>,
         made: Made,
     ) -> Result<(), WriteError> {
-        let rows = made.fresh.iter().map(|record| row(record)).collect();
-        let meta = vec![
-            (META_NODE_N.to_owned(), MetaValue::Number(made.node_n)),
-            (
-                META_PROVIDER_N.to_owned(),
-                MetaValue::Number(made.provider_n),
-            ),
-        ];
-        let outcome = self.store.records().write(Batch { rows, meta })?.await?;
-        if outcome.placed.iter().any(|placed| *placed != Placed::New) {
-            return Err(WriteError::PlaceTaken);
-        }
-        *writing = Writing {
-            records: made.records,
-            node_n: made.node_n,
-            provider_n: made.provider_n,
+        let number = |key: &str, value| (key.to_owned(), MetaValue::Number(value));
+        let commit = Commit {
+            records: made.fresh,
+            effect: made.effect,
+            meta: vec![
+                number(META_NODE_N, made.numbers.node),
+                number(META_PROVIDER_N, made.numbers.provider),
+                number(META_FLOOR, self.floor_s()),
+            ],
         };
-        self.effect.store(Arc::clone(&made.effect));
-        (self.show)(&made.effect, self.slot);
+        self.replica.commit(&mut core, commit).await?;
+        *numbers = made.numbers;
         Ok(())
     }
 
-    fn turn(&self, writing: &Writing) -> Turn<'_> {
-        let region = self.parameters.region;
+    fn turn<'a>(&self, numbers: &Numbers, core: &'a Core) -> Turn<'a> {
+        let region = self.region;
         let provider = self.keys.provider.as_ref();
+        let holding = core.exchange().holding();
         Turn {
-            parameters: &self.parameters,
+            parameters: holding.parameters(),
             slot: self.slot,
-            effect: self.effect(),
-            records: writing.records.clone(),
+            effect: Arc::clone(holding.effect()),
+            records: holding.records().cloned().collect(),
             fresh: Vec::new(),
             is_stale: false,
-            node: Author::node(&self.keys.seed, region, (self.log, writing.node_n)),
+            node: Author::node(&self.keys.seed, region, (self.log, numbers.node)),
             provider: provider
-                .map(|key| Author::provider(key, region, (self.log, writing.provider_n))),
+                .map(|key| Author::provider(key, region, (self.log, numbers.provider))),
+        }
+    }
+}
+
+impl From<CommitError> for WriteError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Store(error) => Self::Store(error),
+            CommitError::PlaceTaken => Self::PlaceTaken,
         }
     }
 }
@@ -310,25 +370,8 @@ impl Turn<'_> {
 /// A turn that is made and waits to be durable.
 struct Made {
     effect: Arc<Effect>,
-    records: Vec<Arc<Record>>,
     fresh: Vec<Arc<Record>>,
-    node_n: u64,
-    provider_n: u64,
-}
-
-/// The row in which a record is stored.
-#[must_use]
-pub fn row(record: &Record) -> Row {
-    let envelope = record.envelope();
-    Row {
-        id: record.id(),
-        kind: u64::from(envelope.kind.0),
-        subject: envelope.subject.clone(),
-        author: *envelope.author.as_bytes(),
-        epoch: envelope.epoch,
-        sequence: envelope.sequence,
-        bytes: record.bytes().to_vec(),
-    }
+    numbers: Numbers,
 }
 
 /// The labels of `fixtures/reserved-names.txt`.
@@ -348,6 +391,22 @@ fn meta_bytes<const N: usize>(store: &Store, key: &'static str) -> Result<[u8; N
             .map_err(|_length| OpenError::NoRegion("a key of the wrong length")),
         _ => Err(OpenError::NoRegion("never set up")),
     }
+}
+
+/// The step of the ticket that this node joined by; none at a founder's.
+fn pin(store: &Store) -> Result<Option<Pin>, OpenError> {
+    let Some(MetaValue::Bytes(bytes)) = store.records().meta(META_PIN)? else {
+        return Ok(None);
+    };
+    let damaged = OpenError::NoRegion("a pin of the wrong length");
+    let (number, id) = bytes.split_first_chunk::<4>().ok_or(damaged)?;
+    let id = id.try_into();
+    Ok(Some(Pin {
+        number: u32::from_be_bytes(*number),
+        id: id
+            .map(RecordId::from_bytes)
+            .map_err(|_length| OpenError::NoRegion("a pin of the wrong length"))?,
+    }))
 }
 
 fn meta_number(store: &Store, key: &str) -> Result<u64, OpenError> {

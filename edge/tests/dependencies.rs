@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Licences that AGPL-3.0-or-later can be combined with.
-const LICENCES: [&str; 14] = [
+const LICENCES: [&str; 15] = [
     "0BSD",
     "AGPL-3.0-or-later",
     "Apache-2.0",
@@ -18,6 +18,8 @@ const LICENCES: [&str; 14] = [
     "BSL-1.0",
     "BlueOak-1.0.0",
     "CC0-1.0",
+    // The list of root certificates, which is data.
+    "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
     "Unicode-3.0",
@@ -27,12 +29,77 @@ const LICENCES: [&str; 14] = [
 /// Crates that are in the tree in more than one version, each with its reason.
 const DUPLICATES: &[(&str, &str)] = &[
     (
+        "aead",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
+    ),
+    (
+        "aes",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
+    ),
+    (
+        "aes-gcm",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
+    ),
+    (
+        "base64",
+        "our code and ssh have 0.23, iroh's relay client 0.22",
+    ),
+    (
+        "cipher",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
+    ),
+    (
+        "cpufeatures",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
+    ),
+    (
+        "crypto-common",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
+    ),
+    (
+        "ctr",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
+    ),
+    (
+        "generic-array",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
+    ),
+    (
+        "ghash",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
+    ),
+    (
+        "inout",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
+    ),
+    (
+        "netlink-packet-core",
+        "iroh's netwatch and its netdev read the interfaces by different versions",
+    ),
+    (
+        "netlink-packet-route",
+        "iroh's netwatch and its netdev read the interfaces by different versions",
+    ),
+    (
+        "netlink-sys",
+        "iroh's netwatch and its netdev read the interfaces by different versions",
+    ),
+    (
         "num-bigint",
         "x509-parser reads DER numbers with 0.4, russh RSA keys with 0.5",
     ),
     (
+        "polyval",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
+    ),
+    (
         "syn",
         "derive macros move to syn 3 one by one; only at build time",
+    ),
+    ("synstructure", "goes with syn; only at build time"),
+    (
+        "universal-hash",
+        "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
     ),
 ];
 
@@ -44,7 +111,9 @@ const ARROWS: [(&str, &[&str]); 3] = [
 ];
 
 /// Crates that must be below one of our crates only.
-const ROOMS: [(&str, &str); 5] = [
+const ROOMS: [(&str, &str); 7] = [
+    ("iroh", "verge-sync"),
+    ("negentropy", "verge-sync"),
     ("rusqlite", "verge-sync"),
     ("hyper", "verge-edge"),
     ("rustls", "verge-edge"),

@@ -3,9 +3,10 @@
 //! Owns the socket and the token's file; a task per connection, at most `CONNECTIONS_MAX` at once.
 
 use super::{
-    AccountChange, Authorized, LINE_BYTES_MAX, Reply, Request, SOCKET_NAME, SiteChange, TOKEN_NAME,
-    is_same_token, line, next_line,
+    AccountChange, Authorized, LINE_BYTES_MAX, Membership, Reply, Request, SOCKET_NAME, SiteChange,
+    TOKEN_NAME, is_same_token, line, next_line,
 };
+use crate::membership::InviteError;
 use crate::publish::{Publication, PublishError, Published, Publishing, RollBackError};
 use crate::region::{self, NewSite, RegionView, WriteError};
 use crate::ssh_key::{SshKeyDigest, SshKeyError};
@@ -23,7 +24,7 @@ use verge_sync::digest::Digest;
 use verge_sync::id::RecordId;
 use verge_sync::record::effect::SiteEffect;
 use verge_sync::record::{Cause, Effect};
-use verge_sync::store::write_file_durably;
+use verge_sync::store::{StoreError, write_file_durably};
 
 /// Connections at once: a steward and a few scripts.
 const CONNECTIONS_MAX: usize = 32;
@@ -40,6 +41,8 @@ pub struct Api {
     pub region: Arc<RegionView>,
     /// Builds and deploys.
     pub publishing: Arc<Publishing>,
+    /// Who belongs to the region.
+    pub membership: Arc<Membership>,
     /// How URLs are shown.
     pub addresses: Addresses,
 }
@@ -72,7 +75,7 @@ impl Addresses {
 
 /// Why a request was refused.
 #[derive(Debug, thiserror::Error)]
-enum ApiError {
+pub(super) enum ApiError {
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
@@ -81,10 +84,16 @@ enum ApiError {
     RollBack(#[from] RollBackError),
     #[error(transparent)]
     Key(#[from] SshKeyError),
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Wrong(String),
 }
 
 /// Where answers go while a request is carried out.
-type Log = mpsc::Sender<String>;
+pub(super) type Log = mpsc::Sender<String>;
 
 /// A bound socket and the token that its clients must know.
 pub struct Door {
@@ -208,7 +217,16 @@ impl Api {
                 Ok(())
             }
             Request::Deploy { site, folder } => self.deploy(&site, folder, log).await,
-            Request::Status => self.status(&log).await,
+            Request::Takedown {
+                target,
+                reason,
+                lift,
+            } => self.take_down(&target, reason, lift, &log).await,
+            Request::Status { json } => self.status(json, &log).await,
+            Request::Provider(request) => self.provider(request, &log).await,
+            Request::Node(request) => self.node(request, &log).await,
+            Request::Region(request) => self.chain(request, &log).await,
+            Request::Record(request) => self.record(request, &log).await,
         }
     }
 
@@ -384,8 +402,14 @@ impl Api {
         lines
     }
 
-    async fn status(&self, log: &Log) -> Result<(), ApiError> {
-        for text in self.region.status_lines() {
+    async fn status(&self, json: bool, log: &Log) -> Result<(), ApiError> {
+        let status = self.membership.status(&self.region).await;
+        if json {
+            let text = serde_json::to_string(&status).unwrap_or_default();
+            say(log, text).await;
+            return Ok(());
+        }
+        for text in status.lines() {
             say(log, text).await;
         }
         if let Some(port) = self.addresses.ssh_port {
@@ -416,7 +440,7 @@ fn cause_word(cause: Cause) -> &'static str {
 }
 
 /// Somebody who has gone away needs no answer.
-async fn say(log: &Log, text: String) {
+pub(super) async fn say(log: &Log, text: String) {
     if log.send(text).await.is_err() {
         tracing::debug!("whoever asked has gone away");
     }

@@ -6,6 +6,11 @@
 
 pub mod api;
 pub(crate) mod fuzzing;
+mod members;
+
+pub use members::Membership;
+
+use crate::region::StepChange;
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -89,8 +94,115 @@ pub enum Request {
         /// The folder, absolute.
         folder: PathBuf,
     },
+    /// This provider's nodes stop serving a site or account, or serve it again.
+    Takedown {
+        /// The site's label or id, or `account:NAME`.
+        target: String,
+        /// For people.
+        reason: String,
+        /// Whether it ends an earlier one.
+        lift: bool,
+    },
     /// How the node is.
+    Status {
+        /// As one line of JSON.
+        json: bool,
+    },
+    /// About the providers of the region.
+    Provider(ProviderRequest),
+    /// About nodes.
+    Node(NodeRequest),
+    /// About the chain of steps.
+    Region(RegionRequest),
+    /// About single records.
+    Record(RecordRequest),
+}
+
+/// What a steward can ask about providers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum ProviderRequest {
+    /// A ticket for a new provider.
+    Invite,
+    /// Voids every ticket.
+    Void,
+    /// Providers, and who asks to become one.
+    List,
+    /// Who is meant, and the words of the key.
+    Show {
+        /// A name, or the beginning of an id.
+        who: String,
+    },
+    /// A vote for a newcomer.
+    Approve {
+        /// A name, or the beginning of an id.
+        who: String,
+    },
+    /// This provider leaves.
+    Leave {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// What a steward can ask about nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum NodeRequest {
+    /// A ticket for a further node of this provider.
+    Add,
+    /// All nodes.
+    List,
+    /// Takes a node of this provider out of the region.
+    Withdraw {
+        /// A name, or the beginning of an id.
+        who: String,
+    },
+    /// Has nothing to do with a node any more, or again.
+    Block {
+        /// A name, or the beginning of an id.
+        who: String,
+        /// Whether it ends.
+        lift: bool,
+    },
+}
+
+/// What a steward can ask about the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum RegionRequest {
+    /// The current step and what waits for votes.
     Status,
+    /// A new step.
+    Propose {
+        /// What it changes.
+        change: Box<StepChange>,
+    },
+    /// A vote for a proposed step.
+    Sign {
+        /// The beginning of its id.
+        step: String,
+        /// The paper key of a region of two, instead of the provider's.
+        paper: Option<String>,
+    },
+}
+
+/// What the curious can ask about records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum RecordRequest {
+    /// One record.
+    Show {
+        /// The beginning of its id.
+        id: String,
+    },
+    /// The records of a kind.
+    Log {
+        /// The kind's name; all if absent.
+        kind: Option<String>,
+        /// At most so many.
+        count: usize,
+    },
 }
 
 /// What `verge account set` can change; absent stays as it is.

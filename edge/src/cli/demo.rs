@@ -103,6 +103,7 @@ impl<'a> Region<'a> {
             .args(["--listen-http", "127.0.0.1:0"])
             .args(["--listen-https", &format!("127.0.0.1:{https_port}")])
             .args(["--listen-ssh", &format!("127.0.0.1:{ssh_port}")])
+            .args(["--listen-nodes", "127.0.0.1:0"])
             .status()?;
         ensure!(init.success(), "verge init ended with {init}");
         let mut child = verge()?

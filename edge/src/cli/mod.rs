@@ -6,9 +6,13 @@ pub mod client;
 pub mod confine;
 pub mod demo;
 pub mod hook;
+mod join;
 mod manual;
 pub mod node;
+pub mod nodes;
 pub mod preview;
+pub mod provider;
+pub mod region;
 pub mod site;
 pub mod zones;
 
@@ -60,8 +64,20 @@ pub enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(node::ConfigCommand),
-    /// How the node is: region, sites, addresses.
+    /// How the node is: region, peers, sites, addresses, clock.
     Status(node::Status),
+    /// Who runs the region: invite, list, approve, leave.
+    #[command(subcommand)]
+    Provider(provider::ProviderCommand),
+    /// The nodes of the region: add, list, withdraw, block.
+    #[command(subcommand)]
+    Node(nodes::NodeCommand),
+    /// The chain of steps that says what the region is: status, propose, sign.
+    #[command(subcommand)]
+    Region(region::RegionCommand),
+    /// Single records, for the curious: show, log.
+    #[command(subcommand)]
+    Record(region::RecordCommand),
     /// Build a folder and serve it as one site, with exactly the code of a node.
     Preview(preview::Preview),
     /// A whole region on this machine: make it, push to it, fetch from it, show what came back.
@@ -97,6 +113,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Deploy(deploy) => deploy.run(),
         Command::Config(command) => command.run(),
         Command::Status(status) => status.run(),
+        Command::Provider(command) => command.run(),
+        Command::Node(command) => command.run(),
+        Command::Region(command) => command.run(),
+        Command::Record(command) => command.run(),
         Command::Preview(preview) => preview.run(),
         Command::Demo(demo) => demo.run(),
         Command::Build(build) => build.run(),

@@ -16,16 +16,23 @@ use std::path::Path;
 #[derive(Debug, Args)]
 pub struct Init {
     #[command(flatten)]
-    data: Data,
-    /// The region's name, as people call it.
+    pub(super) data: Data,
+    /// Found a region of this name.
+    #[arg(long, value_name = "NAME", required_unless_present = "join")]
+    region: Option<String>,
+    /// Join a region, with the ticket that `verge provider invite` or `verge node add` printed there.
+    #[arg(long, value_name = "TICKET", conflicts_with = "region")]
+    join: Option<String>,
+    /// The provider that runs this node: a co-operative, a business, a group. Not for a further node
+    /// of a provider.
+    #[arg(long, value_name = "NAME", required_unless_present = "join")]
+    pub(super) provider: Option<String>,
+    /// What people call this node; without it the provider's name.
     #[arg(long, value_name = "NAME")]
-    region: String,
-    /// The provider that runs this node: a co-operative, a business, a group.
-    #[arg(long, value_name = "NAME")]
-    provider: String,
+    pub(super) node_name: Option<String>,
     /// How the provider can be reached by the others: a mail address or a phone number.
     #[arg(long, default_value = "", value_name = "TEXT")]
-    contact: String,
+    pub(super) contact: String,
     /// The DNS zone under which every site has its label.
     #[arg(long, default_value = "sites.localhost", value_name = "ZONE")]
     site_zone: String,
@@ -53,6 +60,13 @@ pub struct Init {
     /// Where to listen for `git push`; may be given several times.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen_ssh: Vec<SocketAddr>,
+    /// Where to listen for the other nodes of the region, over UDP; may be given several times.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen_nodes: Vec<SocketAddr>,
+    /// Where the other nodes find this one, if not at the addresses of its interfaces: a router's
+    /// public address, or a name; may be given several times.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) public_nodes: Vec<String>,
 }
 
 /// How hosts outside the site zone are proved.
@@ -76,15 +90,24 @@ impl Init {
     ///
     /// # Errors
     /// Bad names or zones; a directory that is in use; what the disk said.
-    #[expect(clippy::print_stdout, reason = "the command line's answer")]
     pub fn run(self) -> anyhow::Result<()> {
+        match self.join.clone() {
+            Some(ticket) => super::join::run(&self, &ticket),
+            None => self.found(),
+        }
+    }
+
+    #[expect(clippy::print_stdout, reason = "the command line's answer")]
+    fn found(self) -> anyhow::Result<()> {
         let data = self.data.directory.clone();
         zones::check(&self.site_zone, &self.admin_zone, self.accept_shared_domain)?;
-        let config = self.config()?;
+        let config = self.config(&self.site_zone, &self.admin_zone)?;
+        let provider = self.provider.unwrap_or_default();
         let made = found::region(&Founding {
             data: data.clone(),
-            region: self.region,
-            provider: self.provider,
+            region: self.region.unwrap_or_default(),
+            node: self.node_name.unwrap_or_else(|| provider.clone()),
+            provider,
             contact: self.contact,
             site_zone: self.site_zone,
             admin_zone: self.admin_zone,
@@ -108,20 +131,24 @@ impl Init {
     }
 
     /// The documented defaults with what the arguments say put in their places.
-    fn config(&self) -> anyhow::Result<String> {
+    pub(super) fn config(&self, site_zone: &str, admin_zone: &str) -> anyhow::Result<String> {
         let mut text = config::TEMPLATE.to_owned();
         let lines = [
             ("http", &self.listen_http),
             ("https", &self.listen_https),
             ("ssh", &self.listen_ssh),
+            ("nodes", &self.listen_nodes),
         ];
         for (key, addresses) in lines {
             if !addresses.is_empty() {
                 text = with_key(&text, key, &addresses_toml(addresses));
             }
         }
-        text = with_key(&text, "site", &format!("{:?}", self.site_zone));
-        text = with_key(&text, "admin", &format!("{:?}", self.admin_zone));
+        if !self.public_nodes.is_empty() {
+            text = with_key(&text, "public_nodes", &format!("{:?}", self.public_nodes));
+        }
+        text = with_key(&text, "site", &format!("{site_zone:?}"));
+        text = with_key(&text, "admin", &format!("{admin_zone:?}"));
         text = with_key(
             &text,
             "accept_shared_domain",
@@ -181,6 +208,9 @@ impl Serve {
 /// `verge status`
 #[derive(Debug, Args)]
 pub struct Status {
+    /// As one line of JSON.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     data: Data,
 }
@@ -191,7 +221,7 @@ impl Status {
     /// # Errors
     /// No node runs, or the connection broke.
     pub fn run(self) -> anyhow::Result<()> {
-        ask(&self.data, &Request::Status)
+        ask(&self.data, &Request::Status { json: self.json })
     }
 }
 
@@ -263,6 +293,8 @@ pub struct Ready {
     pub https: Option<SocketAddr>,
     /// The first address of SSH.
     pub ssh: Option<SocketAddr>,
+    /// The first address for other nodes.
+    pub nodes: Option<SocketAddr>,
 }
 
 impl Ready {
@@ -284,6 +316,7 @@ impl Ready {
                 "http" => ready.http = address,
                 "https" => ready.https = address,
                 "ssh" => ready.ssh = address,
+                "nodes" => ready.nodes = address,
                 _ => {}
             }
         }
@@ -298,6 +331,7 @@ impl std::fmt::Display for Ready {
             ("http", self.http),
             ("https", self.https),
             ("ssh", self.ssh),
+            ("nodes", self.nodes),
         ] {
             if let Some(address) = address {
                 write!(f, " {name}={address}")?;
@@ -317,6 +351,7 @@ mod tests {
             http: None,
             https: Some("127.0.0.1:8443".parse().unwrap()),
             ssh: Some("[::1]:2222".parse().unwrap()),
+            nodes: Some("127.0.0.1:4420".parse().unwrap()),
         };
         assert_eq!(Ready::parse(&ready.to_string()).unwrap(), ready);
         assert!(Ready::parse("address in use").is_err());

@@ -52,40 +52,6 @@ impl RegionView {
         lines.sort_by(|a, b| a.name.cmp(&b.name));
         lines
     }
-
-    /// How the node is, a line each.
-    #[must_use]
-    pub fn status_lines(&self) -> Vec<String> {
-        let effect = self.effect();
-        let step = &effect.chain.current().body;
-        let sites: Vec<&SiteEffect> = effect.sites.values().filter(|site| !site.ended).collect();
-        let published = sites.iter().filter(|site| site.head().is_some()).count();
-        let deploys: usize = sites.iter().map(|site| site.deploys.len()).sum();
-        let mut lines = vec![
-            format!("region     {} ({})", step.name, effect.region),
-            format!("step       {}", step.number),
-            format!("node       {}", self.keys.node()),
-            format!("site zone  {}", step.zones.site_zone),
-            format!("providers  {}", step.providers.len()),
-            format!(
-                "sites      {} ({published} published, {deploys} deploys in effect)",
-                sites.len()
-            ),
-        ];
-        if self.keys.provider.is_none() {
-            lines.push("provider key is not on this node".to_owned());
-        }
-        for evidence in &effect.evidence {
-            lines.push(format!("evidence   {evidence:?}"));
-        }
-        if !effect.unreadable.is_empty() {
-            lines.push(format!(
-                "records that this release cannot read: {}",
-                effect.unreadable.len()
-            ));
-        }
-        lines
-    }
 }
 
 /// Every site, by label.

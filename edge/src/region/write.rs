@@ -100,6 +100,35 @@ pub enum WriteError {
         "the provider's key is not on this node: put provider.key into the data directory for this command"
     )]
     NoProviderKey,
+    /// The newcomer is one already.
+    #[error("{0} is a provider of the region already")]
+    AlreadyProvider(String),
+    /// A region needs one.
+    #[error("a region cannot be without a provider: add another first")]
+    LastProvider,
+    /// The step would say what the current one says.
+    #[error("nothing would change: see `verge region propose --help`")]
+    NoChange,
+    /// Nothing waits for votes under that name.
+    #[error("no proposal begins with {0}: see `verge region status`")]
+    NoProposal(String),
+    /// Another key than the one that the step names.
+    #[error("this is not the paper key of the region's current step")]
+    NotThePaper,
+    /// A provider has sixteen.
+    #[error(
+        "all 16 places for nodes of this provider are taken: withdraw one first, see `verge node list`"
+    )]
+    SlotsFull,
+    /// Not a node of the region, or several begin so.
+    #[error("no single node is meant: see `verge node list`")]
+    NoNode,
+    /// Another provider's.
+    #[error("node {0} belongs to another provider: only its own provider can withdraw it")]
+    NotOwnNode(String),
+    /// Records that the region's rules refuse.
+    #[error("the region's rules do not allow this record, or it follows one that is not here")]
+    NotAllowedIn,
     /// The record could not be made.
     #[error("{0}")]
     Record(#[from] RecordWriteError),
@@ -280,12 +309,12 @@ impl RegionView {
 }
 
 impl Turn<'_> {
-    fn account(&self, name: &str) -> Result<&AccountEffect, WriteError> {
+    pub(super) fn account(&self, name: &str) -> Result<&AccountEffect, WriteError> {
         let account = self.effect.account_by_name(name);
         account.ok_or_else(|| WriteError::NoAccount(name.to_owned()))
     }
 
-    fn site(&self, name: &str) -> Result<&SiteEffect, WriteError> {
+    pub(super) fn site(&self, name: &str) -> Result<&SiteEffect, WriteError> {
         let site = self.effect.site_by_label(name);
         site.ok_or_else(|| WriteError::NoSite(name.to_owned()))
     }

@@ -144,6 +144,7 @@ pub(crate) fn init(data: &Path) {
             "--listen-http=127.0.0.1:0",
             "--listen-https=127.0.0.1:0",
             "--listen-ssh=127.0.0.1:0",
+            "--listen-nodes=127.0.0.1:0",
         ],
     );
     assert!(output.status.success(), "{}", text(&output.stderr));

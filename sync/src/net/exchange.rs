@@ -5,12 +5,13 @@
 //! its peer and is taken from each in turn, so that one who floods slows nobody but itself.
 
 use super::holding::{Holding, Taken};
-use super::message::{FRAME_BYTES_MAX, Message, Set};
+use super::message::{FRAME_BYTES_MAX, Message, Set, Signal};
 use super::peer::{ASKED_MS_MAX, Peer, Round};
+use crate::digest::Digest;
 use crate::id::{NodeId, RecordId};
-use crate::record::Record;
+use crate::record::{Effect, Record};
 use negentropy::{Id, Negentropy};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A reconciliation begins at once with a new peer, and then so often.
@@ -48,6 +49,17 @@ pub struct Exchange {
     peers: BTreeMap<NodeId, Peer>,
     /// When an id was last asked for, of anybody.
     asked: HashMap<RecordId, u64>,
+    /// The clock, and when it was read.
+    wall: (Wall, u64),
+}
+
+/// The wall clock of this node, as it tells it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wall {
+    /// Seconds since 1970.
+    pub seconds: u64,
+    /// Whether the node believes it.
+    pub is_believed: bool,
 }
 
 impl Exchange {
@@ -59,6 +71,7 @@ impl Exchange {
             holding,
             peers: BTreeMap::new(),
             asked: HashMap::new(),
+            wall: (Wall::default(), 0),
         }
     }
 
@@ -71,6 +84,42 @@ impl Exchange {
     /// The connected peers.
     pub fn peers(&self) -> impl Iterator<Item = NodeId> {
         self.peers.keys().copied()
+    }
+
+    /// As [`Holding::add_list`].
+    pub fn add_list(&mut self, digest: Digest, ids: BTreeSet<RecordId>) {
+        self.holding.add_list(digest, ids);
+    }
+
+    /// What `peer` last said of itself; its clock as it shows now.
+    #[must_use]
+    pub fn signal_of(&self, peer: &NodeId, now_ms: u64) -> Option<Signal> {
+        let (signal, heard_ms) = self.peers.get(peer)?.signal?;
+        // Its clock has gone on since.
+        let passed_s = now_ms.saturating_sub(heard_ms) / 1000;
+        Some(Signal {
+            wall_s: signal.wall_s.saturating_add(passed_s),
+            ..signal
+        })
+    }
+
+    /// What this node says of itself.
+    #[must_use]
+    pub fn own_signal(&self, now_ms: u64) -> Signal {
+        let (wall, set_ms) = self.wall;
+        let passed_s = now_ms.saturating_sub(set_ms) / 1000;
+        Signal {
+            record_count: u32::try_from(self.holding.records().len()).unwrap_or(u32::MAX),
+            fingerprint: self.holding.fingerprint(),
+            step: self.holding.effect().chain.current().body.number,
+            wall_s: wall.seconds.saturating_add(passed_s),
+            is_believed: wall.is_believed,
+        }
+    }
+
+    /// The time of day that peers are told from now on.
+    pub fn set_wall(&mut self, wall: Wall, now_ms: u64) {
+        self.wall = (wall, now_ms);
     }
 
     /// A connection to `peer` is there. Of two peers the one with the lower id leads their
@@ -116,6 +165,13 @@ impl Exchange {
         taken
     }
 
+    /// The same, where what holds with them was worked out before they became durable.
+    pub fn adopt(&mut self, fresh: &[Arc<Record>], effect: Arc<Effect>) -> Taken {
+        let taken = self.holding.adopt(fresh, effect);
+        self.flood(&taken.new, &HashMap::new());
+        taken
+    }
+
     /// One turn: begins reconciliations that are due, does what peers asked for as far as their
     /// allowance goes, and judges the records that came. What is new is to be stored.
     pub fn turn(&mut self, now_ms: u64) -> Taken {
@@ -144,21 +200,29 @@ impl Exchange {
         }
         self.asked
             .retain(|_, asked_ms| now_ms.saturating_sub(*asked_ms) < ASKED_MS_MAX);
+        let own = self.own_signal(now_ms);
+        for peer in self.peers.values_mut() {
+            peer.tell(own, now_ms);
+        }
         taken
     }
 
     /// When there is something to do without anything coming in.
     #[must_use]
     pub fn next_turn_ms(&self, now_ms: u64) -> Option<u64> {
+        let own = self.own_signal(now_ms);
         let due = self.peers.iter().map(|(id, peer)| {
-            if peer.has_mail() {
-                now_ms
-            } else if let Some(round) = &peer.round {
+            let round = if let Some(round) = &peer.round {
                 round.until_ms
             } else if self.me < *id {
                 peer.next_round_ms
             } else {
                 u64::MAX
+            };
+            if peer.has_mail() {
+                now_ms
+            } else {
+                round.min(peer.signal_due_ms(&own))
             }
         });
         due.min().filter(|due| *due < u64::MAX)
@@ -237,6 +301,11 @@ impl Exchange {
                 }
             }
             Message::Answer(set, answer) => self.go_on(from, set, &answer, now_ms),
+            Message::Signal(signal) => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.signal = Some((signal, now_ms));
+                }
+            }
         }
     }
 

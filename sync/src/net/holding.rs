@@ -5,11 +5,12 @@
 //! and of what waits, which is bounded.
 
 use super::aside::{Aside, Refused};
-use super::message::Set;
+use super::message::{Fingerprint, Set};
+use crate::digest::Digest;
 use crate::id::RecordId;
 use crate::record::{AuthorId, Effect, Kind, KindTable, Parameters, Record, Refusal, effect};
 use negentropy::{Id, NegentropyStorageVector};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Kinds that say who belongs.
@@ -28,6 +29,7 @@ pub struct Holding {
     effect: Arc<Effect>,
     aside: Aside,
     refused: Refused,
+    fingerprint: Fingerprint,
     /// Made when a reconciliation asks for it, and forgotten with the next record.
     snapshots: [Option<Arc<NegentropyStorageVector>>; 2],
 }
@@ -43,6 +45,8 @@ pub struct Taken {
     pub missing: Vec<RecordId>,
     /// How many were refused for good.
     pub refused_count: usize,
+    /// How many were held, refused or kept aside before.
+    pub known_count: usize,
 }
 
 impl Holding {
@@ -58,6 +62,7 @@ impl Holding {
             effect,
             aside: Aside::default(),
             refused: Refused::default(),
+            fingerprint: Fingerprint::default(),
             snapshots: [None, None],
         };
         for record in records {
@@ -72,6 +77,18 @@ impl Holding {
         &self.effect
     }
 
+    /// What else it depends on.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// A list of records that stay valid was fetched: the removal that names it binds from now on.
+    pub fn add_list(&mut self, digest: Digest, ids: BTreeSet<RecordId>) {
+        self.parameters.lists.insert(digest, ids);
+        self.work_out();
+    }
+
     /// The record `id`, if it is held.
     #[must_use]
     pub fn record(&self, id: &RecordId) -> Option<&Arc<Record>> {
@@ -81,6 +98,12 @@ impl Holding {
     /// Every record that is held.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &Arc<Record>> {
         self.records.values()
+    }
+
+    /// The sum of the ids that are held.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// How many records wait for others.
@@ -98,11 +121,20 @@ impl Holding {
     /// Takes what is admissible of `offered`, and of what waited for it.
     pub fn offer(&mut self, offered: impl IntoIterator<Item = Record>) -> Taken {
         let mut taken = Taken::default();
-        let mut round: Vec<Arc<Record>> = offered
-            .into_iter()
-            .filter(|record| !self.knows(&record.id()))
-            .map(Arc::new)
-            .collect();
+        let mut round = Vec::new();
+        for record in offered {
+            if self.knows(&record.id()) {
+                taken.known_count += 1;
+            } else {
+                round.push(Arc::new(record));
+            }
+        }
+        self.take_in(round, &mut taken);
+        taken
+    }
+
+    /// Takes what is admissible of `round`, then what waited for it, and so on.
+    fn take_in(&mut self, mut round: Vec<Arc<Record>>, taken: &mut Taken) {
         while !round.is_empty() {
             // A record comes after those that it follows.
             round.sort_unstable_by_key(|record| {
@@ -115,13 +147,29 @@ impl Holding {
                 )
             });
             round.dedup_by_key(|record| record.id());
-            let fresh = self.admit(round, &mut taken);
+            let fresh = self.admit(round, taken);
             if fresh.is_empty() {
                 break;
             }
             self.work_out();
             round = self.aside.take_awakened(&fresh);
         }
+    }
+
+    /// Takes `fresh`, which this node wrote after what holds and which hold as `effect` says; then
+    /// what waited for them.
+    pub fn adopt(&mut self, fresh: &[Arc<Record>], effect: Arc<Effect>) -> Taken {
+        let mut taken = Taken::default();
+        let mut placed = HashMap::new();
+        for record in fresh {
+            if self.place(record, &mut taken) {
+                taken.new.push(Arc::clone(record));
+                placed.insert(record.id(), Arc::clone(record));
+            }
+        }
+        self.hold(effect);
+        let awakened = self.aside.take_awakened(&placed);
+        self.take_in(awakened, &mut taken);
         taken
     }
 
@@ -175,11 +223,13 @@ impl Holding {
         }
         if let Some(beaten) = beaten {
             self.records.remove(&beaten);
+            self.fingerprint = self.fingerprint.without(&beaten);
             self.refused.insert(beaten);
             taken.evicted.push(beaten);
             taken.new.retain(|new| new.id() != beaten);
         }
         self.records.insert(id, Arc::clone(record));
+        self.fingerprint = self.fingerprint.with(&id);
         self.snapshots = [None, None];
         true
     }
@@ -190,10 +240,14 @@ impl Holding {
         let Some(effect) = effect(&records, &self.parameters) else {
             return;
         };
+        self.hold(Arc::new(effect));
+    }
+
+    fn hold(&mut self, effect: Arc<Effect>) {
         if effect.chain.current().id != self.effect.chain.current().id {
             self.refused.clear();
         }
-        self.effect = Arc::new(effect);
+        self.effect = effect;
     }
 
     /// The ids of `set`, sorted, for a reconciliation.

@@ -37,6 +37,47 @@ pub enum Message {
     Ask(Set, Vec<u8>),
     /// The answer to it.
     Answer(Set, Vec<u8>),
+    /// How the sender is; never stored, never believed beyond a display.
+    Signal(Signal),
+}
+
+/// What a node says of itself to its peers while they are connected: a claim, for people to see and
+/// for clocks to be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Signal {
+    /// Records that it holds.
+    pub record_count: u32,
+    /// The sum of their ids: two nodes with the same sum hold the same records.
+    pub fingerprint: Fingerprint,
+    /// The number of the step that it stands on.
+    pub step: u32,
+    /// Its wall clock, in seconds since 1970.
+    pub wall_s: u64,
+    /// Whether it believes that clock.
+    pub is_believed: bool,
+}
+
+/// The sum of the ids of a set, modulo 2^128, of their first 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fingerprint(pub u128);
+
+impl Fingerprint {
+    /// With `id` in the set.
+    #[must_use]
+    pub fn with(self, id: &RecordId) -> Self {
+        Self(self.0.wrapping_add(Self::of(id)))
+    }
+
+    /// Without it.
+    #[must_use]
+    pub fn without(self, id: &RecordId) -> Self {
+        Self(self.0.wrapping_sub(Self::of(id)))
+    }
+
+    fn of(id: &RecordId) -> u128 {
+        let half = id.as_bytes().first_chunk().copied();
+        u128::from_be_bytes(half.unwrap_or_default())
+    }
 }
 
 /// Bytes that are no message.
@@ -66,6 +107,7 @@ impl Message {
             Self::Want(ids) => write_list(to, 1, ids.iter().map(|id| id.as_bytes().as_slice())),
             Self::Ask(set, frame) => write_frame(to, 2, *set, frame),
             Self::Answer(set, frame) => write_frame(to, 3, *set, frame),
+            Self::Signal(signal) => write_signal(to, signal),
         };
         match written {
             Ok(()) => Ok(()),
@@ -89,6 +131,7 @@ impl Message {
             (1, Some(2)) => Self::Want(read_ids(&mut decoder)?),
             (2, Some(3)) => Self::Ask(read_set(&mut decoder)?, read_frame(&mut decoder)?),
             (3, Some(3)) => Self::Answer(read_set(&mut decoder)?, read_frame(&mut decoder)?),
+            (4, Some(6)) => Self::Signal(read_signal(&mut decoder)?),
             _ => return Err(Unreadable),
         };
         if decoder.position() == bytes.len() {
@@ -121,6 +164,29 @@ fn write_frame(to: &mut Encoder<Vec<u8>>, number: u8, set: Set, frame: &[u8]) ->
     };
     to.array(3)?.u8(number)?.u8(set)?.bytes(frame)?;
     Ok(())
+}
+
+fn write_signal(to: &mut Encoder<Vec<u8>>, signal: &Signal) -> Written {
+    to.array(6)?
+        .u8(4)?
+        .u32(signal.record_count)?
+        .bytes(&signal.fingerprint.0.to_be_bytes())?
+        .u32(signal.step)?
+        .u64(signal.wall_s)?
+        .bool(signal.is_believed)?;
+    Ok(())
+}
+
+fn read_signal(decoder: &mut Decoder<'_>) -> Result<Signal, Unreadable> {
+    let record_count = decoder.u32()?;
+    let sum = read_bytes(decoder)?.try_into();
+    Ok(Signal {
+        record_count,
+        fingerprint: Fingerprint(u128::from_be_bytes(sum.map_err(|_length| Unreadable)?)),
+        step: decoder.u32()?,
+        wall_s: decoder.u64()?,
+        is_believed: decoder.bool()?,
+    })
 }
 
 /// The items of a definite array of byte strings, of which there are at most `count_max`.
@@ -187,6 +253,13 @@ mod tests {
             Message::Want(vec![id; WANT_COUNT_MAX]),
             Message::Ask(Set::Chain, vec![0x61]),
             Message::Answer(Set::All, vec![3; FRAME_BYTES_MAX]),
+            Message::Signal(Signal {
+                record_count: 70_000,
+                fingerprint: Fingerprint::default().with(&id),
+                step: 3,
+                wall_s: 1 << 40,
+                is_believed: true,
+            }),
         ]
     }
 

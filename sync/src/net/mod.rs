@@ -8,11 +8,22 @@
 //! reconciliation brings it again.
 
 mod aside;
+mod endpoint;
 mod exchange;
 mod holding;
+mod join;
+mod lists;
 mod message;
+mod network;
 mod peer;
+mod reach;
+mod replica;
+mod stream;
 
-pub use exchange::{Exchange, Fault, ROUND_INTERVAL_MS};
+pub use endpoint::EndpointError;
+pub use exchange::{Exchange, Fault, ROUND_INTERVAL_MS, Wall};
 pub use holding::{Holding, Taken};
-pub use message::{MESSAGE_BYTES_MAX, Message, Set, Unreadable};
+pub use join::{Answer, Ask, Caller, Door, JoinError, Newcomer, Petition};
+pub use message::{Fingerprint, MESSAGE_BYTES_MAX, Message, Set, Signal, Unreadable};
+pub use network::{Network, NetworkConfig};
+pub use replica::{Commit, CommitError, Core, Linked, Replica, row};

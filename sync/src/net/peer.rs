@@ -1,7 +1,7 @@
 //! What a node remembers of one connected peer. Every queue has a limit; at it, flooding stops and
 //! the next reconciliation brings what was left out.
 
-use super::message::{Message, RECORDS_BYTES_MAX, Set, WANT_COUNT_MAX};
+use super::message::{Message, RECORDS_BYTES_MAX, Set, Signal, WANT_COUNT_MAX};
 use crate::id::RecordId;
 use negentropy::NegentropyStorageVector;
 use std::collections::{HashMap, VecDeque};
@@ -22,6 +22,10 @@ const UNITS_PER_SECOND: u64 = 2_000;
 const UNITS_MAX: u64 = 4_000;
 /// An answer to a reconciliation reads every id once.
 const ROUND_UNITS: u64 = 50;
+/// What a node says of itself is repeated so often,
+const SIGNAL_INTERVAL_MS: u64 = 60_000;
+/// and after a change so soon.
+const SIGNAL_AGAIN_MS: u64 = 1_000;
 /// Asked ids that have not come by then are asked of somebody else.
 pub(super) const ASKED_MS_MAX: u64 = 10_000;
 
@@ -51,6 +55,11 @@ pub(super) struct Peer {
     /// Of the reconciliations that we lead.
     pub(super) round: Option<Round>,
     pub(super) next_round_ms: u64,
+    /// What it last said of itself, and when.
+    pub(super) signal: Option<(Signal, u64)>,
+    /// What we last said of ourselves, and when.
+    told: Option<(Signal, u64)>,
+    telling: Option<Signal>,
 }
 
 impl Peer {
@@ -65,6 +74,31 @@ impl Peer {
             units_ms: now_ms,
             round: None,
             next_round_ms: now_ms,
+            signal: None,
+            told: None,
+            telling: None,
+        }
+    }
+
+    /// When it is to hear of us again: soon after a change, else once a minute.
+    pub(super) fn signal_due_ms(&self, own: &Signal) -> u64 {
+        self.told.as_ref().map_or(0, |(told, told_ms)| {
+            let is_same = (told.fingerprint, told.step, told.is_believed)
+                == (own.fingerprint, own.step, own.is_believed);
+            let rest = if is_same {
+                SIGNAL_INTERVAL_MS
+            } else {
+                SIGNAL_AGAIN_MS
+            };
+            told_ms.saturating_add(rest)
+        })
+    }
+
+    /// Tells it about us if that is due.
+    pub(super) fn tell(&mut self, own: Signal, now_ms: u64) {
+        if self.signal_due_ms(&own) <= now_ms {
+            self.told = Some((own, now_ms));
+            self.telling = Some(own);
         }
     }
 
@@ -146,7 +180,11 @@ impl Peer {
                 records.push(record);
             }
         }
-        (!records.is_empty()).then_some(Message::Records(records))
+        if records.is_empty() {
+            // After the records that it speaks of.
+            return self.telling.take().map(Message::Signal);
+        }
+        Some(Message::Records(records))
     }
 
     fn next_wanted(
@@ -177,6 +215,7 @@ fn weight(message: &Message) -> usize {
         Message::Records(records) => records.iter().map(|record| record.len() + 64).sum(),
         Message::Want(ids) => ids.len() * 32,
         Message::Ask(_, frame) | Message::Answer(_, frame) => frame.len() + 64,
+        Message::Signal(_) => 64,
     }
 }
 
@@ -186,5 +225,6 @@ fn units(message: &Message) -> u64 {
         Message::Records(records) => count(records.len()),
         Message::Want(ids) => count(ids.len() / 8),
         Message::Ask(..) | Message::Answer(..) => ROUND_UNITS,
+        Message::Signal(_) => 1,
     }
 }

@@ -91,6 +91,7 @@ pub(crate) fn node_body(number: u8) -> Node {
         addresses: vec![format!("192.0.2.{number}:2223")],
         name: format!("node {number}"),
         proof: [0; 64],
+        is_withdrawn: false,
     }
 }
 

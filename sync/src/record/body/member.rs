@@ -28,6 +28,8 @@ pub struct Node {
     /// Its transport key's signature over [`node_proof_message`]: without it one provider could
     /// declare another's node its own, with a record key of its choice.
     pub proof: [u8; 64],
+    /// Whether its provider has taken it out of the region.
+    pub is_withdrawn: bool,
 }
 
 /// What a node's transport key signs to say that it belongs to `slot` with these keys.
@@ -80,6 +82,7 @@ impl Node {
             addresses,
             name: fields.text(4, NAME_BYTES_MAX)?,
             proof: fields.fixed(5)?,
+            is_withdrawn: fields.flag(6)?,
         })
     }
 
@@ -91,6 +94,7 @@ impl Node {
             .texts(3, &self.addresses)
             .text(4, &self.name)
             .bytes(5, &self.proof)
+            .flag(6, self.is_withdrawn)
     }
 }
 

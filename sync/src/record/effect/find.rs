@@ -140,6 +140,11 @@ impl Effect {
         self.index.known.get(id)
     }
 
+    /// Every record that is known, in no order.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.index.known.values()
+    }
+
     /// The author's own record of a subject at `sequence` of `epoch`, or the last after it, whatever
     /// it means: writing there again would be equivocation.
     pub(in crate::record) fn own_from(

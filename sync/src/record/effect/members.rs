@@ -130,7 +130,7 @@ impl Members {
             }
             node.body = body.clone();
             node.record = record;
-            node.is_member = current && latest == Some(record);
+            node.is_member = current && latest == Some(record) && !body.is_withdrawn;
             node.keys.insert(body.record_key);
         }
     }

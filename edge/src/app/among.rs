@@ -1,0 +1,244 @@
+//! The node among the others of its region: the port, the door, the clock, and the lists that
+//! removals name.
+
+use crate::admin::Membership;
+use crate::belief::{Belief, Witness};
+use crate::config::Config;
+use crate::kernel_clock;
+use crate::membership::Porter;
+use crate::region::{META_NEWCOMER, RegionView};
+use anyhow::Context;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use verge_sync::clock::Clock;
+use verge_sync::id::ProviderId;
+use verge_sync::net::{Network, NetworkConfig, Wall};
+use verge_sync::store::{MetaValue, Store};
+
+/// Newcomers that wait to be heard.
+const CALLERS_MAX: usize = 8;
+/// The clock is looked at so often; peers hear of it once a minute.
+const BETWEEN_CLOCK_LOOKS: Duration = Duration::from_secs(10);
+/// A list that nobody had is asked for again.
+const BETWEEN_LIST_LOOKS: Duration = Duration::from_secs(20);
+/// A newcomer looks so often whether it has caught up.
+const BETWEEN_CATCH_UP_LOOKS: Duration = Duration::from_millis(200);
+
+/// The node's part in its region.
+pub(super) struct Among {
+    /// What a steward asks about it.
+    pub(super) membership: Arc<Membership>,
+    network: Option<Arc<Network>>,
+    tasks: JoinSet<()>,
+}
+
+impl Among {
+    /// Binds the port, says where the node is, and begins to keep in step with the others.
+    pub(super) async fn start(
+        store: &Store,
+        region: &Arc<RegionView>,
+        config: &Config,
+    ) -> anyhow::Result<Self> {
+        let blocked = watch::Sender::new(Membership::read_blocked(store)?);
+        let (callers, heard) = mpsc::channel(CALLERS_MAX);
+        let network = if config.listen.nodes.is_empty() {
+            None
+        } else {
+            let network = NetworkConfig {
+                listen: config.listen.nodes.clone(),
+                callers,
+                blocked: blocked.subscribe(),
+            };
+            let replica = Arc::clone(region.replica());
+            let seed = &region.keys().seed;
+            let started = Network::start(seed, replica, network).await;
+            Some(Arc::new(started.context("reach the other nodes")?))
+        };
+        let addresses = addresses(network.as_deref(), config).await;
+        if !addresses.is_empty() && !region.announce_addresses(&addresses).await? {
+            let addresses = addresses.join(" ");
+            tracing::warn!(%addresses, "the region's record says another address of this node, and the provider's key is not here to change it");
+        }
+        let node = region.keys().node();
+        let porter = Porter::open(store.clone(), Arc::clone(region), node, addresses)?;
+        let porter = Arc::new(porter);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&porter).serve(heard));
+        let (told, clock) = watch::channel((wall_s(), Belief::Unsupported));
+        tasks.spawn(keep_time(Arc::clone(region), config.time.clock, told));
+        tasks.spawn(keep_lists(
+            store.clone(),
+            Arc::clone(region),
+            network.clone(),
+        ));
+        let membership = Membership::new(store.clone(), porter, clock, blocked);
+        Ok(Self {
+            membership: Arc::new(membership),
+            network,
+            tasks,
+        })
+    }
+
+    /// A newcomer shows nothing before nodes of two other providers (of all, if there are fewer)
+    /// have given it all that they hold.
+    pub(super) async fn catch_up(
+        &self,
+        store: &Store,
+        region: &Arc<RegionView>,
+    ) -> anyhow::Result<()> {
+        let meta = store.records().meta(META_NEWCOMER)?;
+        if meta != Some(MetaValue::Number(1)) {
+            return Ok(());
+        }
+        tracing::info!("a newcomer: waits until it holds what nodes of two other providers hold");
+        while !has_caught_up(region).await {
+            tokio::time::sleep(BETWEEN_CATCH_UP_LOOKS).await;
+        }
+        let done = MetaValue::Number(0);
+        store.records().put_meta(META_NEWCOMER, done)?.await?;
+        Ok(())
+    }
+
+    /// Says goodbye to the others.
+    pub(super) async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        if let Some(network) = self.network.and_then(Arc::into_inner) {
+            network.stop().await;
+        }
+    }
+
+    /// The UDP address that others reach, the first one.
+    pub(super) fn bound(&self) -> Option<std::net::SocketAddr> {
+        self.network.as_ref()?.bound().first().copied()
+    }
+}
+
+async fn addresses(network: Option<&Network>, config: &Config) -> Vec<String> {
+    let Some(network) = network else {
+        return Vec::new();
+    };
+    if !config.listen.public_nodes.is_empty() {
+        return config.listen.public_nodes.clone();
+    }
+    let found = network.reachable().await;
+    let texts = found.iter().map(ToString::to_string);
+    texts
+        .take(verge_sync::record::body::ADDRESSES_MAX)
+        .collect()
+}
+
+async fn has_caught_up(region: &RegionView) -> bool {
+    let effect = region.effect();
+    let own = region.slot().provider;
+    let members = effect.nodes.values().filter(|node| node.is_member);
+    let others: BTreeSet<ProviderId> = members
+        .map(|node| node.slot.provider)
+        .filter(|provider| *provider != own)
+        .collect();
+    let now_ms = region.replica().now_ms();
+    let core = region.replica().lock().await;
+    let held = core.exchange().own_signal(now_ms).fingerprint;
+    let in_step: BTreeSet<ProviderId> = core
+        .links(now_ms)
+        .filter(|(_, _, signal)| signal.is_some_and(|signal| signal.fingerprint == held))
+        .filter_map(|(peer, _, _)| Some(effect.nodes.get(&peer)?.slot.provider))
+        .collect();
+    // A further node of a single provider has only its own to ask.
+    let from_others = in_step.intersection(&others).count();
+    from_others >= others.len().min(2) && !in_step.is_empty()
+}
+
+/// Judges the clock, tells peers of it, and remembers what was believed.
+async fn keep_time(
+    region: Arc<RegionView>,
+    trust: crate::belief::ClockTrust,
+    told: watch::Sender<(u64, Belief)>,
+) {
+    loop {
+        let now_ms = region.replica().now_ms();
+        let effect = region.effect();
+        let own = region.slot().provider;
+        let peers: Vec<(ProviderId, u64)> = {
+            let core = region.replica().lock().await;
+            let others = core.links(now_ms).filter_map(|(peer, _, signal)| {
+                let provider = effect.nodes.get(&peer)?.slot.provider;
+                Some((provider, signal?.wall_s))
+            });
+            others.filter(|(provider, _)| *provider != own).collect()
+        };
+        let wall_s = wall_s();
+        let providers = &effect.chain.current().body.providers;
+        let belief = Belief::of(&Witness {
+            wall_s,
+            floor_s: region.floor_s(),
+            trust,
+            is_synchronised: kernel_clock::is_synchronised(),
+            others_count: providers.len().saturating_sub(1),
+            peers: &peers,
+        });
+        if belief.holds() {
+            region.believe(wall_s);
+        }
+        let before = told.send_replace((wall_s, belief)).1;
+        if before.holds() != belief.holds() {
+            tracing::info!("clock {belief}");
+        }
+        let wall = Wall {
+            seconds: wall_s,
+            is_believed: belief.holds(),
+        };
+        region.replica().set_wall(wall).await;
+        tokio::time::sleep(BETWEEN_CLOCK_LOOKS).await;
+    }
+}
+
+fn wall_s() -> u64 {
+    u64::try_from(Clock::System.now().0).unwrap_or(0)
+}
+
+/// Brings the lists that removals name: from the disk, or from a peer.
+async fn keep_lists(store: Store, region: Arc<RegionView>, network: Option<Arc<Network>>) {
+    let mut effects = region.watch();
+    loop {
+        let missing = effects.borrow_and_update().missing_lists.clone();
+        let is_waiting = !missing.is_empty();
+        for digest in missing {
+            let blobs = store.clone();
+            let read = move || blobs.blobs().read_verified(&digest, LIST_BYTES_MAX);
+            let stored = tokio::task::spawn_blocking(read).await;
+            let bytes = match (stored.ok().and_then(Result::ok).flatten(), &network) {
+                (Some(bytes), _) => Some(bytes),
+                (None, Some(network)) => fetch(&store, network, digest).await,
+                (None, None) => None,
+            };
+            if let Some(bytes) = bytes
+                && !region.replica().add_list(digest, &bytes).await
+            {
+                tracing::error!(%digest, "a removal names what is no list");
+            }
+        }
+        let rest = tokio::time::sleep(BETWEEN_LIST_LOOKS);
+        tokio::select! {
+            changed = effects.changed() => if changed.is_err() { return },
+            () = rest, if is_waiting => {}
+        }
+    }
+}
+
+const LIST_BYTES_MAX: u64 = 4 << 20;
+
+async fn fetch(store: &Store, network: &Network, digest: verge_sync::Digest) -> Option<Vec<u8>> {
+    let bytes = network.fetch_list(digest).await?;
+    let (blobs, kept) = (store.clone(), bytes.clone());
+    let put = tokio::task::spawn_blocking(move || blobs.blobs().put(&kept)).await;
+    match put {
+        Ok(Ok(_)) => Some(bytes),
+        other => {
+            tracing::error!(?other, "a list could not be stored");
+            None
+        }
+    }
+}

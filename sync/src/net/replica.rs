@@ -1,0 +1,362 @@
+//! What a node holds of its region, durable and in step with its peers.
+//!
+//! Owns the [`Exchange`] behind one lock. Whoever writes takes the lock, works out what would hold,
+//! makes it durable and only then lets it hold; what peers sent goes the same way, in batches. A
+//! crash in between loses a write that nobody was told of, or records that the next reconciliation
+//! brings again. Watchers see every change of what holds, in order.
+
+use super::exchange::{Exchange, Fault, Wall};
+use super::holding::Taken;
+use super::lists::LIST_BYTES_MAX;
+use super::message::Signal;
+use crate::clock::stopwatch;
+use crate::digest::Digest;
+use crate::id::{NodeId, RecordId};
+use crate::record::{Effect, Record};
+use crate::store::{Batch, MetaValue, Placed, Row, Store, StoreError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
+
+/// Turns follow one another no closer than this: what comes within it is judged together.
+const TURN_REST: Duration = Duration::from_millis(5);
+/// How long records that the disk refused wait for the next attempt.
+const RETRY_REST: Duration = Duration::from_secs(1);
+/// Bytes of records in one write to the store.
+const WRITE_BYTES_MAX: usize = 2 << 20;
+
+/// Puts what holds before visitors; called in turn, before a write is answered.
+type Show = dyn Fn(&Effect) + Send + Sync;
+
+/// The records of one node.
+pub struct Replica {
+    store: Store,
+    core: Arc<tokio::sync::Mutex<Core>>,
+    effect: watch::Sender<Arc<Effect>>,
+    show: Box<Show>,
+    /// Something came in or went out: the next turn is due.
+    stir: Notify,
+    /// Grows whenever there may be something to send, or room to read.
+    moved: watch::Sender<u64>,
+    started: Instant,
+}
+
+/// What the lock guards.
+pub struct Core {
+    exchange: Exchange,
+    links: BTreeMap<NodeId, Linked>,
+    /// Rows that the disk has refused so far.
+    unstored: Vec<Row>,
+}
+
+/// A connection to a peer, as a node shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Linked {
+    /// Which of all connections of this run it is.
+    pub(super) serial: u64,
+    /// Since when, in milliseconds of this run.
+    pub since_ms: u64,
+}
+
+/// Records of this node's own, with what holds with them, to be made durable together.
+pub struct Commit {
+    /// The records, in the order in which they were written.
+    pub records: Vec<Arc<Record>>,
+    /// What holds with them.
+    pub effect: Arc<Effect>,
+    /// Values that go with them.
+    pub meta: Vec<(String, MetaValue)>,
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The store said no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another record of this author stands in the place already.
+    #[error("another record stands in its place")]
+    PlaceTaken,
+}
+
+impl Core {
+    /// The exchange, with all that is held.
+    #[must_use]
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// The peers that are connected, with what they last said of themselves.
+    pub fn links(&self, now_ms: u64) -> impl Iterator<Item = (NodeId, Linked, Option<Signal>)> {
+        let signal = move |peer: &NodeId| self.exchange.signal_of(peer, now_ms);
+        self.links
+            .iter()
+            .map(move |(peer, linked)| (*peer, *linked, signal(peer)))
+    }
+}
+
+impl Replica {
+    /// The records that `exchange` holds, stored in `store`; `show` gets what holds now and after
+    /// every change.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        exchange: Exchange,
+        show: impl Fn(&Effect) + Send + Sync + 'static,
+    ) -> Self {
+        let effect = Arc::clone(exchange.holding().effect());
+        show(&effect);
+        let core = Core {
+            exchange,
+            links: BTreeMap::new(),
+            unstored: Vec::new(),
+        };
+        Self {
+            store,
+            core: Arc::new(tokio::sync::Mutex::new(core)),
+            effect: watch::Sender::new(effect),
+            show: Box::new(show),
+            stir: Notify::new(),
+            moved: watch::Sender::new(0),
+            started: stopwatch(),
+        }
+    }
+
+    /// What holds now.
+    #[must_use]
+    pub fn effect(&self) -> Arc<Effect> {
+        Arc::clone(&self.effect.borrow())
+    }
+
+    /// What holds, and every change of it from now on.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Effect>> {
+        self.effect.subscribe()
+    }
+
+    /// Waits for the turn to write; nothing is taken from peers while the guard lives.
+    pub async fn lock(&self) -> OwnedMutexGuard<Core> {
+        Arc::clone(&self.core).lock_owned().await
+    }
+
+    /// Makes what was written under the guard durable, lets it hold and passes it on.
+    ///
+    /// # Errors
+    /// [`CommitError`]; nothing has changed then.
+    pub async fn commit(
+        &self,
+        core: &mut OwnedMutexGuard<Core>,
+        commit: Commit,
+    ) -> Result<(), CommitError> {
+        let batch = Batch {
+            rows: commit.records.iter().map(|record| row(record)).collect(),
+            meta: commit.meta,
+        };
+        let outcome = self.store.records().write(batch)?.await?;
+        if outcome.placed.iter().any(|placed| *placed != Placed::New) {
+            return Err(CommitError::PlaceTaken);
+        }
+        let taken = core.exchange.adopt(&commit.records, commit.effect);
+        // What waited for them, of others.
+        let own = |record: &Arc<Record>| commit.records.iter().any(|own| own.id() == record.id());
+        let others = taken.new.iter().filter(|record| !own(record));
+        core.unstored.extend(others.map(|record| row(record)));
+        self.publish(core);
+        self.stir.notify_one();
+        Ok(())
+    }
+
+    /// Takes up a list that a removal names: the ids of `bytes`, 32 each; gives whether they are
+    /// one.
+    pub async fn add_list(&self, digest: Digest, bytes: &[u8]) -> bool {
+        let (ids, rest) = bytes.as_chunks::<32>();
+        if !rest.is_empty() || Digest::of(bytes) != digest {
+            return false;
+        }
+        let ids = ids.iter().copied().map(RecordId::from_bytes).collect();
+        let mut core = self.lock().await;
+        core.exchange.add_list(digest, ids);
+        self.publish(&core);
+        true
+    }
+
+    /// The bytes of a list that a step names, if they are stored here.
+    pub(super) async fn list(&self, digest: Digest) -> Option<Vec<u8>> {
+        let effect = self.effect();
+        let mut steps = effect.chain.steps().iter();
+        if !steps.any(|step| step.body.removed.values().any(|list| *list == digest)) {
+            return None;
+        }
+        let store = self.store.clone();
+        let bytes_max = u64::try_from(LIST_BYTES_MAX).unwrap_or(u64::MAX);
+        let read = move || store.blobs().read_verified(&digest, bytes_max);
+        let read = tokio::task::spawn_blocking(read).await;
+        read.ok()?.ok().flatten()
+    }
+
+    /// Tells peers this time of day from now on.
+    pub async fn set_wall(&self, wall: Wall) {
+        let now_ms = self.now_ms();
+        self.lock().await.exchange.set_wall(wall, now_ms);
+    }
+
+    /// Milliseconds since the start, the time of the exchange.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Judges what peers send, turn by turn, until the task is dropped.
+    pub async fn run(&self) {
+        loop {
+            let next_ms = {
+                let core = self.lock().await;
+                core.exchange.next_turn_ms(self.now_ms())
+            };
+            let rest = next_ms.map(|next_ms| {
+                Duration::from_millis(next_ms.saturating_sub(self.now_ms())).max(TURN_REST)
+            });
+            match rest {
+                Some(rest) => {
+                    if tokio::time::timeout(rest, self.stir.notified())
+                        .await
+                        .is_ok()
+                    {
+                        tokio::time::sleep(TURN_REST).await;
+                    }
+                }
+                None => self.stir.notified().await,
+            }
+            if let Err(error) = self.turn().await {
+                tracing::error!(%error, "records of peers could not be stored; they wait");
+                tokio::time::sleep(RETRY_REST).await;
+                self.stir.notify_one();
+            }
+        }
+    }
+
+    /// One turn: what came is judged, made durable, and holds.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was judged holds in memory and waits to be stored.
+    pub async fn turn(&self) -> Result<(), StoreError> {
+        let mut core = self.lock().await;
+        let taken = core.exchange.turn(self.now_ms());
+        core.unstored
+            .extend(taken.new.iter().map(|record| row(record)));
+        let stored = self.store_waiting(&mut core).await;
+        if !taken.new.is_empty() {
+            self.publish(&core);
+        }
+        self.move_on();
+        stored
+    }
+
+    /// Takes up records that did not come from a peer, as far as the rules allow, and passes them
+    /// on.
+    ///
+    /// # Errors
+    /// [`StoreError`]: they hold in memory and wait to be stored.
+    pub async fn take_in(&self, records: Vec<Record>) -> Result<Taken, StoreError> {
+        let mut core = self.lock().await;
+        let taken = core.exchange.write(records);
+        core.unstored
+            .extend(taken.new.iter().map(|record| row(record)));
+        let stored = self.store_waiting(&mut core).await;
+        self.publish(&core);
+        self.stir.notify_one();
+        stored.map(|()| taken)
+    }
+
+    async fn store_waiting(&self, core: &mut Core) -> Result<(), StoreError> {
+        while !core.unstored.is_empty() {
+            let mut bytes = 0;
+            let fits = |row: &&Row| {
+                bytes += row.bytes.len() + row.subject.len() + 256;
+                bytes <= WRITE_BYTES_MAX
+            };
+            let count = core.unstored.iter().take_while(fits).count().max(1);
+            let rows = core.unstored.get(..count).unwrap_or_default().to_vec();
+            self.store.records().put(rows)?.await?;
+            core.unstored.drain(..count);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, core: &Core) {
+        let effect = Arc::clone(core.exchange.holding().effect());
+        (self.show)(&effect);
+        self.effect.send_replace(effect);
+        self.move_on();
+    }
+
+    fn move_on(&self) {
+        self.moved
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Told whenever there may be something to send, or room to read.
+    pub(super) fn moves(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    /// A connection to `peer` is there, in the place of an earlier one.
+    pub(super) async fn connect(&self, peer: NodeId, serial: u64) {
+        let mut core = self.lock().await;
+        let since_ms = self.now_ms();
+        core.links.insert(peer, Linked { serial, since_ms });
+        core.exchange.connect(peer, since_ms);
+        drop(core);
+        self.stir.notify_one();
+    }
+
+    /// It is gone, unless another has taken its place.
+    pub(super) async fn disconnect(&self, peer: NodeId, serial: u64) {
+        let mut core = self.lock().await;
+        if core
+            .links
+            .get(&peer)
+            .is_some_and(|linked| linked.serial == serial)
+        {
+            core.links.remove(&peer);
+            core.exchange.disconnect(&peer);
+        }
+    }
+
+    /// Whether more of `peer` can be read now.
+    pub(super) async fn has_room(&self, peer: &NodeId) -> bool {
+        self.lock().await.exchange.has_room(peer)
+    }
+
+    /// Takes in what `peer` said.
+    ///
+    /// # Errors
+    /// [`Fault`]: its connection is to be closed.
+    pub(super) async fn hear(&self, peer: &NodeId, bytes: &[u8]) -> Result<(), Fault> {
+        let heard = self.lock().await.exchange.hear(peer, bytes);
+        self.stir.notify_one();
+        heard
+    }
+
+    /// The next message to `peer`, if there is one.
+    pub(super) async fn next_out(&self, peer: &NodeId) -> Option<Vec<u8>> {
+        let now_ms = self.now_ms();
+        self.lock().await.exchange.next_out(peer, now_ms)
+    }
+}
+
+/// The row in which a record is stored.
+#[must_use]
+pub fn row(record: &Record) -> Row {
+    let envelope = record.envelope();
+    Row {
+        id: record.id(),
+        kind: u64::from(envelope.kind.0),
+        subject: envelope.subject.clone(),
+        author: *envelope.author.as_bytes(),
+        epoch: envelope.epoch,
+        sequence: envelope.sequence,
+        bytes: record.bytes().to_vec(),
+    }
+}
