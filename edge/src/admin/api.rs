@@ -8,7 +8,7 @@ use super::{
 };
 use crate::membership::InviteError;
 use crate::publish::{Publication, PublishError, Published, Publishing, RollBackError};
-use crate::region::{self, NewSite, RegionView, WriteError};
+use crate::region::{self, NewSite, RegionView, Status, WriteError};
 use crate::ssh_key::{SshKeyDigest, SshKeyError};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -32,6 +32,8 @@ const CONNECTIONS_MAX: usize = 32;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a reader may leave a line lying.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two looks of `verge status --follow`.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// Log lines that wait for a slow reader.
 const LOG_LINES_MAX: usize = 256;
 
@@ -222,7 +224,7 @@ impl Api {
                 reason,
                 lift,
             } => self.take_down(&target, reason, lift, &log).await,
-            Request::Status { json } => self.status(json, &log).await,
+            Request::Status { json, follow } => self.status(json, follow, &log).await,
             Request::Provider(request) => self.provider(request, &log).await,
             Request::Node(request) => self.node(request, &log).await,
             Request::Region(request) => self.chain(request, &log).await,
@@ -402,21 +404,41 @@ impl Api {
         lines
     }
 
-    async fn status(&self, json: bool, log: &Log) -> Result<(), ApiError> {
-        let status = self.membership.status(&self.region).await;
-        if json {
-            let text = serde_json::to_string(&status).unwrap_or_default();
-            say(log, text).await;
-            return Ok(());
+    async fn status(&self, json: bool, follow: bool, log: &Log) -> Result<(), ApiError> {
+        let mut last = None;
+        let mut changes = self.region.replica().changes();
+        loop {
+            let status = self.membership.status(&self.region).await;
+            if last.as_ref() != Some(&status.without_seconds()) {
+                let lines = if json {
+                    vec![serde_json::to_string(&status).unwrap_or_default()]
+                } else {
+                    self.status_lines(&status)
+                };
+                for text in lines {
+                    say(log, text).await;
+                }
+                last = Some(status.without_seconds());
+            }
+            if !follow {
+                return Ok(());
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return Ok(()) },
+                () = log.closed() => return Ok(()),
+            }
+            // What changes within a blink is shown once.
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
-        for text in status.lines() {
-            say(log, text).await;
-        }
+    }
+
+    fn status_lines(&self, status: &Status) -> Vec<String> {
+        let mut lines = status.lines();
         if let Some(port) = self.addresses.ssh_port {
-            say(log, format!("ssh port   {port}")).await;
-            say(log, format!("ssh key    {}", self.addresses.ssh_host_key)).await;
+            lines.push(format!("ssh port   {port}"));
+            lines.push(format!("ssh key    {}", self.addresses.ssh_host_key));
         }
-        Ok(())
+        lines
     }
 }
 

@@ -66,7 +66,12 @@ impl Membership {
     /// How node and region are.
     pub async fn status(&self, region: &RegionView) -> Status {
         let (wall_s, belief) = *self.clock.borrow();
-        region.status(wall_s, belief).await
+        let mut status = region.status(wall_s, belief).await;
+        let asking = self.porter.asking().into_iter();
+        status.asking = asking
+            .map(|asking| format!("{} ({})", asking.provider.name, asking.words))
+            .collect();
+        status
     }
 
     async fn block(&self, node: NodeId, lift: bool) -> Result<(), ApiError> {

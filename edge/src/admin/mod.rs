@@ -106,7 +106,11 @@ pub enum Request {
     /// How the node is.
     Status {
         /// As one line of JSON.
+        #[serde(default)]
         json: bool,
+        /// Again after every change, until whoever asks goes away.
+        #[serde(default)]
+        follow: bool,
     },
     /// About the providers of the region.
     Provider(ProviderRequest),

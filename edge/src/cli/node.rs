@@ -211,6 +211,9 @@ pub struct Status {
     /// As one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Again after every change, until Ctrl-C.
+    #[arg(long)]
+    follow: bool,
     #[command(flatten)]
     data: Data,
 }
@@ -221,7 +224,8 @@ impl Status {
     /// # Errors
     /// No node runs, or the connection broke.
     pub fn run(self) -> anyhow::Result<()> {
-        ask(&self.data, &Request::Status { json: self.json })
+        let Self { json, follow, data } = self;
+        ask(&data, &Request::Status { json, follow })
     }
 }
 

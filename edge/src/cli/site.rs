@@ -21,6 +21,23 @@ pub enum SiteCommand {
     Rollback(Rollback),
     /// Take a site down for ever; its names stay with its owner's account.
     Delete(Delete),
+    /// Stop serving a site, or an account's sites, on all nodes of this provider; or serve it again.
+    Takedown(Takedown),
+}
+
+/// `verge site takedown`
+#[derive(Debug, Args)]
+pub struct Takedown {
+    /// The site's name or id, or `account:NAME`.
+    target: String,
+    /// Why, for the others.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    reason: String,
+    /// End an earlier takedown.
+    #[arg(long)]
+    lift: bool,
+    #[command(flatten)]
+    data: Data,
 }
 
 /// `verge site create`
@@ -147,6 +164,19 @@ impl SiteCommand {
                 version,
                 data,
             }) => ask(&data, &Request::SiteRollback { name, version }),
+            Self::Takedown(Takedown {
+                target,
+                reason,
+                lift,
+                data,
+            }) => {
+                let request = Request::Takedown {
+                    target,
+                    reason,
+                    lift,
+                };
+                ask(&data, &request)
+            }
             Self::Delete(Delete {
                 name,
                 confirm,

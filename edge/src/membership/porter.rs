@@ -67,7 +67,29 @@ pub struct Porter {
     node: NodeId,
     addresses: Vec<String>,
     tickets: Mutex<Vec<Issued>>,
-    waiting: Mutex<BTreeMap<ProviderId, Asking>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// Who waits, each with the serial number of its connection.
+type Waiting = BTreeMap<ProviderId, (u64, Asking)>;
+
+/// A newcomer's place; an older connection of the same one does not take it away.
+struct Seat<'a> {
+    waiting: &'a Mutex<Waiting>,
+    id: ProviderId,
+    serial: u64,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting
+            .get(&self.id)
+            .is_some_and(|(serial, _)| *serial == self.serial)
+        {
+            waiting.remove(&self.id);
+        }
+    }
 }
 
 /// A ticket that is out.
@@ -157,7 +179,7 @@ impl Porter {
     #[must_use]
     pub fn asking(&self) -> Vec<Asking> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.values().cloned().collect()
+        waiting.values().map(|(_, asking)| asking.clone()).collect()
     }
 
     /// Answers callers until the task is dropped.
@@ -208,27 +230,37 @@ impl Porter {
         Ok(())
     }
 
+    /// A place among those who wait, given up when it is dropped.
+    fn seat(&self, asking: &Asking) -> Result<Seat<'_>, JoinError> {
+        let id = asking.provider.id;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= WAITING_MAX && !waiting.contains_key(&id) {
+            return Err(JoinError::Protocol("too many newcomers wait"));
+        }
+        let serial = waiting
+            .values()
+            .map(|(serial, _)| *serial)
+            .max()
+            .unwrap_or(0);
+        waiting.insert(id, (serial + 1, asking.clone()));
+        Ok(Seat {
+            waiting: &self.waiting,
+            id,
+            serial: serial + 1,
+        })
+    }
+
     /// Waits until the provider is one of the region; the newcomer may go away before.
     async fn wait(&self, asking: &Asking, caller: &Caller) -> Result<(), JoinError> {
-        let id = asking.provider.id;
-        {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            if waiting.len() >= WAITING_MAX && !waiting.contains_key(&id) {
-                return Err(JoinError::Protocol("too many newcomers wait"));
-            }
-            waiting.insert(id, asking.clone());
-        }
         let mut effects = self.region.watch();
-        let admitted = effects.wait_for(|effect| effect.chain.lists(&id));
-        let outcome = tokio::select! {
-            admitted = admitted => admitted.map(drop).map_err(|_stopped| {
-                JoinError::Protocol("the node stops")
-            }),
+        let admitted = effects.wait_for(|effect| effect.chain.lists(&asking.provider.id));
+        tokio::select! {
+            admitted = admitted => match admitted {
+                Ok(_) => Ok(()),
+                Err(_stopped) => Err(JoinError::Protocol("the node stops")),
+            },
             () = caller.gone() => Err(JoinError::Protocol("it has gone away")),
-        };
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.remove(&id);
-        outcome
+        }
     }
 
     /// Whether a newcomer may come in, has to wait, or is refused, and why.

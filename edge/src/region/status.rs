@@ -11,7 +11,7 @@ use verge_sync::record::effect::{Evidence, NodeEffect, SiteEffect};
 use verge_sync::record::{AuthorId, Effect};
 
 /// What `verge status` and `/status` show.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// The region's name and id.
     pub region: Named,
@@ -45,6 +45,8 @@ pub struct Status {
     pub deploy_count: usize,
     /// The other nodes of the region.
     pub peers: Vec<PeerLine>,
+    /// Providers that ask at this node to join, with the six words of their keys.
+    pub asking: Vec<String>,
     /// Steps that wait for votes.
     pub pending_steps: Vec<PendingStep>,
     /// Who contradicted itself, in sentences.
@@ -54,7 +56,7 @@ pub struct Status {
 }
 
 /// A name and an id.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Named {
     /// What people call it.
     pub name: String,
@@ -63,7 +65,7 @@ pub struct Named {
 }
 
 /// The current step.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StepLine {
     /// Its number.
     pub number: u32,
@@ -72,7 +74,7 @@ pub struct StepLine {
 }
 
 /// Another node.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PeerLine {
     /// The node.
     pub node: Named,
@@ -89,7 +91,7 @@ pub struct PeerLine {
 }
 
 /// A step that waits.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PendingStep {
     /// Its id.
     pub id: String,
@@ -102,7 +104,7 @@ pub struct PendingStep {
 }
 
 /// The clock.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClockLine {
     /// Seconds since 1970.
     pub wall_s: u64,
@@ -159,6 +161,7 @@ impl RegionView {
             published_count: sites.iter().filter(|site| site.head().is_some()).count(),
             deploy_count: sites.iter().map(|site| site.deploys.len()).sum(),
             peers: peers.collect(),
+            asking: Vec::new(),
             pending_steps: pending_steps(&effect),
             evidence: effect
                 .evidence
@@ -196,6 +199,18 @@ fn peer_line(
 }
 
 impl Status {
+    /// The same with every count of seconds at 0, to be compared with another look.
+    #[must_use]
+    pub fn without_seconds(&self) -> Self {
+        let mut status = self.clone();
+        status.clock.wall_s = 0;
+        for peer in &mut status.peers {
+            peer.connected_s = peer.connected_s.map(|_| 0);
+            peer.clock_ahead_s = None;
+        }
+        status
+    }
+
     /// A line each.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
@@ -219,6 +234,7 @@ impl Status {
             lines.push("provider key is not on this node".to_owned());
         }
         lines.extend(self.peers.iter().map(PeerLine::line));
+        lines.extend(self.asking.iter().map(|who| format!("asks       {who}")));
         for step in &self.pending_steps {
             lines.extend(step.lines());
         }

@@ -403,7 +403,7 @@ impl Shared {
     }
 
     async fn read(&self, peer: NodeId, mut receive: RecvStream) -> String {
-        let mut moves = self.replica.moves();
+        let mut moves = self.replica.changes();
         loop {
             let bytes = match stream::receive(&mut receive).await {
                 Ok(bytes) => bytes,
@@ -426,7 +426,7 @@ impl Shared {
     }
 
     async fn write(&self, peer: NodeId, mut send: SendStream) -> String {
-        let mut moves = self.replica.moves();
+        let mut moves = self.replica.changes();
         loop {
             while let Some(bytes) = self.replica.next_out(&peer).await {
                 if let Err(error) = stream::send(&mut send, &bytes).await {

@@ -296,8 +296,9 @@ impl Replica {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Told whenever there may be something to send, or room to read.
-    pub(super) fn moves(&self) -> watch::Receiver<u64> {
+    /// Told whenever something has come in, gone out or been written.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
         self.moved.subscribe()
     }
 
@@ -321,6 +322,7 @@ impl Replica {
         {
             core.links.remove(&peer);
             core.exchange.disconnect(&peer);
+            self.move_on();
         }
     }
 

@@ -1,0 +1,18 @@
+//! Several real nodes of one region: joining, votes, records everywhere, partitions.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here fails the test"
+)]
+
+#[path = "../node/harness.rs"]
+#[allow(dead_code, reason = "shared with the tests of one node")]
+mod harness;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod chain;
+mod joining;
+mod records;
+mod scene;
+mod time;

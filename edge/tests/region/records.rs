@@ -1,0 +1,115 @@
+//! Records come to every node: at once where it is connected, later where it was not.
+
+use crate::harness::{Node, Publisher};
+use crate::scene::{Region, status, wait};
+use serde_json::Value;
+
+fn has_sites(count: u64) -> impl Fn(&Value) -> bool {
+    move |status| status["published_count"] == count
+}
+
+#[test]
+fn what_one_node_writes_all_hold_and_a_late_one_catches_up() {
+    let mut region = Region::of(3);
+    let publisher = Publisher::with_site(&region.nodes[0], "ana", "garden");
+    publisher.write("index.html", "<p>first");
+    publisher.commit("one");
+    publisher.push_ok(&region.nodes[0], "garden", "main");
+    for node in &region.nodes {
+        wait(node, has_sites(1));
+    }
+    // One is away while the others go on, another is killed in the middle of it.
+    region.nodes[2].stop();
+    publisher.write("index.html", "<p>second");
+    publisher.commit("two");
+    publisher.push_ok(&region.nodes[0], "garden", "main");
+    let away = Publisher::with_site(&region.nodes[0], "ben", "bakery");
+    away.write("index.html", "<p>bread");
+    away.commit("one");
+    region.nodes[1].kill();
+    away.push_ok(&region.nodes[0], "bakery", "main");
+    region.nodes[1].restart();
+    region.nodes[2].restart();
+    region.all_in_step();
+    for node in &region.nodes {
+        assert_eq!(status(node)["published_count"], 2);
+        let versions = node.verge_ok(&["site", "versions", "garden"]);
+        assert_eq!(versions.lines().count(), 2, "{versions}");
+    }
+}
+
+#[test]
+fn accounts_act_where_they_let_and_names_are_held_once() {
+    let region = Region::of(2);
+    let [a, b] = [&region.nodes[0], &region.nodes[1]];
+    let publisher = Publisher::with_site(a, "ana", "garden");
+    region.all_in_step();
+    // The account's provider alone may act.
+    let own = status(a)["provider"]["id"].as_str().unwrap().to_owned();
+    a.verge_ok(&["account", "set", "ana", "--acts", &own]);
+    wait(b, |status| {
+        status["record_count"] == self::status(a)["record_count"]
+    });
+    publisher.write("index.html", "<p>here");
+    publisher.commit("one");
+    let refused = publisher.push_refused(b, "garden", "main");
+    assert!(
+        refused.contains("lets no node of this provider act"),
+        "{refused}"
+    );
+    publisher.push_ok(a, "garden", "main");
+    wait(b, has_sites(1));
+    // The name is taken on the other node as well.
+    let said = crate::scene::refused(b.data(), &["site", "create", "garden", "--owner", "ana"]);
+    assert!(said.contains("taken") || said.contains("act"), "{said}");
+    // With `all` again a push goes in anywhere.
+    a.verge_ok(&["account", "set", "ana", "--acts", "all"]);
+    wait(b, |status| {
+        status["record_count"] == self::status(a)["record_count"]
+    });
+    publisher.write("index.html", "<p>there");
+    publisher.commit("two");
+    publisher.push_ok(b, "garden", "main");
+    wait(a, |status| status["deploy_count"] == 2);
+}
+
+#[test]
+fn takedown_binds_the_nodes_of_one_provider_and_a_step_binds_all() {
+    let region = Region::of(2);
+    let [a, b] = [&region.nodes[0], &region.nodes[1]];
+    let publisher = Publisher::with_site(a, "ana", "garden");
+    publisher.write("index.html", "<p>here");
+    publisher.commit("one");
+    publisher.push_ok(a, "garden", "main");
+    let host = "garden.sites.localhost";
+    let shown = |node: &Node| crate::harness::page(node, host, "/");
+    assert_eq!(shown(a).unwrap(), b"<p>here");
+    wait(b, has_sites(1));
+    b.verge_ok(&["site", "takedown", "garden", "--reason", "a complaint"]);
+    // The provider that took it down does not answer for it; the other does.
+    assert!(unknown(b, host) && !unknown(a, host));
+    b.verge_ok(&["site", "takedown", "garden", "--lift"]);
+    a.verge_ok(&["region", "propose", "--take-down=garden"]);
+    let pending = wait(b, |status| {
+        !status["pending_steps"].as_array().unwrap().is_empty()
+    });
+    let step = &pending["pending_steps"][0];
+    assert!(
+        step["changes"]
+            .to_string()
+            .contains("takes down site garden")
+    );
+    b.verge_ok(&["region", "sign", &step["id"].as_str().unwrap()[..8]]);
+    wait(a, |status| {
+        status["pending_steps"].as_array().unwrap().is_empty()
+    });
+    assert!(unknown(a, host) && unknown(b, host));
+}
+
+/// Whether the node refuses the handshake for `host`.
+fn unknown(node: &Node, host: &str) -> bool {
+    use verge_edge::cli::client::Protocol;
+    let visitor = node.visitor();
+    let answer = crate::harness::block_on(visitor.get(Protocol::Http2, host, "/", "br"));
+    answer.is_err()
+}
