@@ -344,6 +344,7 @@ pub async fn serve_preview(preview: Preview, config: Config) -> anyhow::Result<(
         site: SiteId::from_bytes([0; 32]),
         version: preview.version,
         takeout_public: false,
+        left: None,
     };
     match &preview.host {
         Some(host) => sites.replace([(Host::parse(host)?, site)].into()),

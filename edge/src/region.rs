@@ -5,9 +5,11 @@
 //! that nobody was told of.
 
 mod describe;
+mod left;
 mod write;
 
 pub use describe::{AccountLine, SiteLine, hosts, sites};
+pub use left::left_versions;
 pub use write::{NewSite, WriteError};
 
 use crate::node_keys::NodeKeys;

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, LocalCa as LocalCaSetting};
 use crate::host::Host;
+use crate::region::left_versions;
 use crate::sites::{SiteAt, Sites};
 use crate::tls::{
     Certificate, CertificateError, Certificates, Fallback, LocalCa, TlsResolver, Validity,
@@ -144,6 +145,7 @@ impl Showing {
                             site: id,
                             version: head.body().version,
                             takeout_public: site.body.takeout == Takeout::Public,
+                            left: left_versions(site),
                         },
                     );
                 }

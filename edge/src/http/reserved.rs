@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// What is asked of the node itself.
 pub(super) struct Asked<'a> {
     pub(super) kind: Reserved,
-    pub(super) site: SiteAt,
+    pub(super) site: &'a SiteAt,
     pub(super) transport: &'a Transport,
 }
 
@@ -29,7 +29,7 @@ pub(super) async fn answer<B>(
     let site = asked.site;
     let form: (Head, fn(&Takeout) -> Stream) = match asked.kind {
         Reserved::Health => {
-            let body = health::body(&door.assurances, &site, request.uri().query());
+            let body = health::body(&door.assurances, site, request.uri().query());
             return Ok(body.map_or_else(
                 || Reply::page(StatusCode::BAD_REQUEST),
                 |body| Reply {

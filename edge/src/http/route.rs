@@ -28,6 +28,8 @@ pub(super) struct Routed<'m> {
 pub(super) enum Route<'m> {
     /// The file to serve.
     Found(Entry<'m>),
+    /// A hashed asset of a version that was left.
+    Left(Entry<'m>),
     /// One hop to another path of this site, or to where a rule sends.
     Redirect(Redirect),
     /// Nothing is there, or a rule says so: the status, and the site's page for it if it has one.
@@ -64,13 +66,16 @@ pub(super) enum Reserved {
 /// Which name of the table serves a path, or which path does instead.
 enum Place<'m> {
     File(Entry<'m>),
+    Left(Entry<'m>),
     Elsewhere(String),
     Nowhere,
 }
 
-/// Routes a request: the node's own paths, then rules and files, then what is not there.
+/// Routes a request: the node's own paths, then rules and files, then what is not there. Where the
+/// site has nothing, `left` stands for it as a file that is carried would.
 pub(super) fn route<'m>(
     manifest: &'m Manifest,
+    left: Option<Entry<'m>>,
     rules: &RedirectIndex,
     target: &Target<'_>,
 ) -> Routed<'m> {
@@ -84,7 +89,10 @@ pub(super) fn route<'m>(
     if let Some(reserved) = reserved(&asked.name) {
         return plainly(Route::Reserved(reserved), path);
     }
-    let place = place(manifest, &asked.name, asked.directory);
+    let place = match (place(manifest, &asked.name, asked.directory), left) {
+        (Place::Nowhere, Some(entry)) => Place::Left(entry),
+        (place, _) => place,
+    };
     let found = rules.find(&Question {
         path: &path,
         query: target.query,
@@ -119,7 +127,10 @@ fn by_file<'m>(
 ) -> Route<'m> {
     match (place, asked.change) {
         (Place::File(entry), Change::Nothing) => Route::Found(entry),
-        (Place::File(_), change) => redirect(change.status(), asked.canonical.clone(), query),
+        (Place::Left(entry), Change::Nothing) => Route::Left(entry),
+        (Place::File(_) | Place::Left(_), change) => {
+            redirect(change.status(), asked.canonical.clone(), query)
+        }
         (Place::Elsewhere(target), _) => redirect(StatusCode::TEMPORARY_REDIRECT, target, query),
         (Place::Nowhere, _) => nothing_at(manifest, asked),
     }
@@ -172,7 +183,7 @@ pub(super) fn address(manifest: &Manifest, rules: &RedirectIndex, file: &str) ->
             query: None,
             language: None,
         };
-        match route(manifest, rules, &target).route {
+        match route(manifest, None, rules, &target).route {
             Route::Found(entry) => return (entry.path() == file).then_some(path),
             Route::Redirect(to) if to.status == StatusCode::TEMPORARY_REDIRECT => {
                 path = to.location;
@@ -181,6 +192,15 @@ pub(super) fn address(manifest: &Manifest, rules: &RedirectIndex, file: &str) ->
         }
     }
     None
+}
+
+/// The file that `manifest` shows at a path, as `asset` of a version that was left.
+pub(super) fn asset<'m>(manifest: &'m Manifest, raw_path: &str) -> Option<Entry<'m>> {
+    let asked = path::parse(raw_path).ok()?;
+    match place(manifest, &asked.name, asked.directory) {
+        Place::File(entry) => Some(entry),
+        Place::Left(_) | Place::Elsewhere(_) | Place::Nowhere => None,
+    }
 }
 
 /// The node's own paths, also found by the listener of port 80 before it redirects.
@@ -357,8 +377,8 @@ mod tests {
             query,
             language: None,
         };
-        match route(manifest, rules, &target).route {
-            Route::Found(entry) => format!("200 {}", entry.path()),
+        match route(manifest, None, rules, &target).route {
+            Route::Found(entry) | Route::Left(entry) => format!("200 {}", entry.path()),
             Route::Redirect(to) => format!("{} {}", to.status.as_u16(), to.location),
             Route::Refused(status, page) => {
                 format!(

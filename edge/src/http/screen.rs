@@ -40,7 +40,7 @@ pub(super) enum Screened {
 }
 
 /// A request that a site answers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Visit {
     pub(super) site: SiteAt,
     /// Whether it comes over TLS, as far as the visitor is concerned.

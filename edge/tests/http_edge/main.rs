@@ -14,6 +14,7 @@ mod curl;
 mod faults;
 mod handshakes;
 mod hostile;
+mod left;
 mod ranges;
 mod rules;
 mod swaps;
