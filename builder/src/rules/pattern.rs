@@ -160,6 +160,19 @@ impl Pattern {
         Some(captures)
     }
 
+    /// Whether it is one that the builder makes, which matches every path that has its segments.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let is_empty =
+            |segment: &Segment| matches!(segment, Segment::Literal(text) if text.is_empty());
+        let is_root = self.star.is_none() && self.head.len() == 1;
+        let has_plain_star = self
+            .star
+            .as_ref()
+            .is_none_or(|star| *star == Star::default());
+        (is_root || !self.head.iter().any(is_empty)) && has_plain_star
+    }
+
     /// Whether every path that `other` matches is matched here too.
     pub(super) fn covers(&self, other: &Self) -> bool {
         let covers_each = |other: &[Segment]| {

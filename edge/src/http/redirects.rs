@@ -4,15 +4,13 @@
 //! rules that are likely to answer, and at none behind one that is sure to. Nothing here fails: a rule
 //! that could not become a valid answer is dropped when the manifest is read.
 
-mod conditions;
-mod tree;
 mod visitor;
 
 use super::target::Target;
-use conditions::{Conditions, Hanging};
 use http::StatusCode;
-use tree::Search;
-use verge_builder::rules::{Action, Captures, Piece, Redirect, Redirects, Segment, Star};
+use verge_builder::rules::{
+    Action, Asking, Captures, Conditions, Hanging, Piece, Redirect, Redirects, Search,
+};
 use visitor::Visitor;
 
 /// All rules of a site.
@@ -79,7 +77,7 @@ impl RedirectIndex {
             .map(|(position, rule)| Hanging {
                 position,
                 from: &rule.source.from,
-                conditions: conditions::all_of(&rule.source),
+                conditions: rule.source.conditions(),
                 is_forced: rule.source.is_forced,
                 is_certain: rule.is_certain(),
             })
@@ -92,9 +90,9 @@ impl RedirectIndex {
             .map(|(position, rule)| Hanging {
                 position,
                 from: &rule.source.from,
-                conditions: conditions::of_the_query(&rule.source),
+                conditions: rule.source.query_conditions(),
                 is_forced: rule.source.is_forced,
-                is_certain: has_plain_pattern(&rule.source),
+                is_certain: rule.source.from.is_plain(),
             })
             .collect();
         let by_language = Conditions::hang(&by_language);
@@ -110,7 +108,6 @@ impl RedirectIndex {
         if self.rules.is_empty() {
             return Found::default();
         }
-        let segments: Vec<&str> = question.path.split('/').filter(|s| !s.is_empty()).collect();
         let visitor = Visitor::of(question);
         let candidates = |conditions: &Conditions, bound: usize| {
             let mut search = Search {
@@ -118,7 +115,7 @@ impl RedirectIndex {
                 candidates: Vec::new(),
                 bound,
             };
-            conditions.collect(&segments, &visitor, &mut search);
+            conditions.collect(question.path, &visitor, &mut search);
             search.candidates.sort_unstable();
             let rules = search.candidates.into_iter();
             let rules = rules.filter_map(|at| Some((at, self.rules.get(at)?)));
@@ -163,7 +160,7 @@ impl Rule {
             let mut conditions = self.source.query.iter();
             conditions.any(|condition| matches!(&condition.value, Piece::Capture(n) if n == name))
         };
-        has_plain_pattern(&self.source) && !self.target.can_climb(is_of_the_query)
+        self.source.from.is_plain() && !self.target.can_climb(is_of_the_query)
     }
 
     /// Whether the query has what the rule asks for.
@@ -215,16 +212,6 @@ impl Rule {
         }
         Some(captures)
     }
-}
-
-/// Whether the pattern is one that the builder makes: then it matches everybody who comes where it
-/// hangs.
-fn has_plain_pattern(rule: &Redirect) -> bool {
-    let is_empty = |segment: &Segment| matches!(segment, Segment::Literal(text) if text.is_empty());
-    let is_root = rule.from.star.is_none() && rule.from.head.len() == 1;
-    let is_plain = is_root || !rule.from.head.iter().any(is_empty);
-    let star = rule.from.star.as_ref();
-    is_plain && star.is_none_or(|star| *star == Star::default())
 }
 
 #[cfg(test)]
@@ -343,9 +330,8 @@ mod tests {
             candidates: Vec::new(),
             bound: usize::MAX,
         };
-        let segments: Vec<&str> = all.split('/').filter(|s| !s.is_empty()).collect();
         let visitor = Visitor::of(&question);
-        rules.answers.collect(&segments, &visitor, &mut search);
+        rules.answers.collect(&all, &visitor, &mut search);
         search.candidates.len()
     }
 

@@ -656,6 +656,27 @@ mod tests {
         );
     }
 
+    /// Lines that lead in a circle are reported at the push and kept: nobody goes round here.
+    #[test]
+    fn after_one_hop_no_other_rule_is_asked() {
+        check_rules(
+            &["page.html", "404.html"],
+            "/a /b 200\n/b /a 200\n/c /d\n/d /c\n/e/* /e/x/:splat 200\n/f /page 200\n\
+             /g /h 404\n/h /g 410\n/i /i\n",
+            &[
+                ("/a", "404 404.html"),
+                ("/b", "404 404.html"),
+                ("/c", "301 /d"),
+                ("/d", "301 /c"),
+                ("/e/x", "404 404.html"),
+                ("/f", "200 page.html"),
+                ("/g", "404 -"),
+                ("/h", "410 -"),
+                ("/i", "301 /i"),
+            ],
+        );
+    }
+
     #[test]
     fn no_rule_swallows_what_is_the_node_s_own() {
         check_rules(

@@ -2,6 +2,7 @@
 
 use super::Question;
 use std::cell::OnceCell;
+use verge_builder::rules::Asking;
 
 /// A visitor with a question.
 pub(super) struct Visitor<'a> {
@@ -24,21 +25,21 @@ impl<'a> Visitor<'a> {
         self.query().value(name)
     }
 
-    /// Parameters, each with its first value.
-    pub(super) fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+    fn query(&self) -> &Query {
+        self.query
+            .get_or_init(|| Query::read(self.question.query.unwrap_or_default()))
+    }
+}
+
+impl Asking for Visitor<'_> {
+    fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self.query().0.iter();
         pairs.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The language that is wanted most.
-    pub(super) fn language(&self) -> Option<&str> {
+    fn language(&self) -> Option<&str> {
         let read = || self.question.language.and_then(first_language);
         self.language.get_or_init(read).as_deref()
-    }
-
-    fn query(&self) -> &Query {
-        self.query
-            .get_or_init(|| Query::read(self.question.query.unwrap_or_default()))
     }
 }
 

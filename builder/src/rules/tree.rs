@@ -1,10 +1,10 @@
 //! Rules on a tree of path segments: a request meets those whose path matches, and none behind one
 //! that is sure to answer.
 
-use verge_builder::rules::{Pattern, Segment};
+use super::pattern::{Pattern, Segment};
 
 /// Rules by the next segment of their path.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Tree {
     /// In order of the segments.
     literals: Vec<(Box<str>, Box<Tree>)>,
@@ -18,7 +18,7 @@ pub(super) struct Tree {
 }
 
 /// Rules of one path, in order of the file.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Leaves {
     rules: Vec<usize>,
     /// Of those that answer whoever comes here.
@@ -43,13 +43,14 @@ struct First {
 }
 
 /// A search on its way down trees.
-pub(super) struct Search {
+#[derive(Debug)]
+pub struct Search {
     /// Whether only rules count that win over a file.
-    pub(super) forced_only: bool,
-    /// Rules that may answer.
-    pub(super) candidates: Vec<usize>,
+    pub forced_only: bool,
+    /// Rules that may answer, by their places in the file; in no order.
+    pub candidates: Vec<usize>,
     /// A rule that is sure to answer: none behind it is looked for.
-    pub(super) bound: usize,
+    pub bound: usize,
 }
 
 impl Tree {

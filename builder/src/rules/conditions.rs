@@ -2,14 +2,14 @@
 //! fewest rules of the file share, so that a request meets a rule only if it has that condition's
 //! parameter or language: a thousand rules that differ in their conditions cost as much as one.
 
+use super::pattern::Pattern;
+use super::redirects::{Piece, Redirect};
 use super::tree::{Leaf, Search, Tree};
-use super::visitor::Visitor;
 use std::collections::HashMap;
-use verge_builder::rules::{Pattern, Piece, Redirect};
 
 /// Something that a request has or has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Condition<'r> {
+pub enum Condition<'r> {
     /// This text under this name in the query.
     Text(&'r str, &'r str),
     /// This name in the query.
@@ -19,53 +19,71 @@ pub(super) enum Condition<'r> {
 }
 
 /// A rule that is to be hung.
-pub(super) struct Hanging<'r> {
-    pub(super) position: usize,
-    pub(super) from: &'r Pattern,
+#[derive(Debug)]
+pub struct Hanging<'r> {
+    /// Its place in the file.
+    pub position: usize,
+    /// Which paths.
+    pub from: &'r Pattern,
     /// Of each list one has to hold.
-    pub(super) conditions: Vec<Vec<Condition<'r>>>,
-    pub(super) is_forced: bool,
+    pub conditions: Vec<Vec<Condition<'r>>>,
+    /// Whether it wins over a file.
+    pub is_forced: bool,
     /// Whether it answers everybody whose path and conditions fit.
-    pub(super) is_certain: bool,
+    pub is_certain: bool,
 }
 
 /// Trees of rules, each under what all its rules ask for.
-#[derive(Default)]
-pub(super) struct Conditions {
+#[derive(Debug, Default)]
+pub struct Conditions {
     plain: Tree,
     by_name: HashMap<String, ByName>,
     by_language: HashMap<String, Tree>,
 }
 
 /// Of rules that ask for a name in the query.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct ByName {
     any: Tree,
     by_text: HashMap<String, Tree>,
 }
 
-/// What `rule` asks of the query.
-pub(super) fn of_the_query(rule: &Redirect) -> Vec<Vec<Condition<'_>>> {
-    let conditions = rule.query.iter().map(|condition| match &condition.value {
-        Piece::Literal(text) => vec![Condition::Text(&condition.name, text)],
-        Piece::Capture(_) => vec![Condition::Name(&condition.name)],
-    });
-    conditions.collect()
+/// What the conditions of rules look at.
+pub trait Asking {
+    /// The parameters of the query, each name with the value that counts.
+    fn parameters(&self) -> impl Iterator<Item = (&str, &str)>;
+
+    /// The language that is wanted most, in lower case.
+    fn language(&self) -> Option<&str>;
 }
 
-/// What `rule` asks for at all.
-pub(super) fn all_of(rule: &Redirect) -> Vec<Vec<Condition<'_>>> {
-    let mut conditions = of_the_query(rule);
-    if !rule.languages.is_empty() {
-        let languages = rule.languages.iter();
-        conditions.push(languages.map(|l| Condition::Language(l)).collect());
+impl Redirect {
+    /// What it asks of the query.
+    #[must_use]
+    pub fn query_conditions(&self) -> Vec<Vec<Condition<'_>>> {
+        let conditions = self.query.iter().map(|condition| match &condition.value {
+            Piece::Literal(text) => vec![Condition::Text(&condition.name, text)],
+            Piece::Capture(_) => vec![Condition::Name(&condition.name)],
+        });
+        conditions.collect()
     }
-    conditions
+
+    /// What it asks for at all.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<Vec<Condition<'_>>> {
+        let mut conditions = self.query_conditions();
+        if !self.languages.is_empty() {
+            let languages = self.languages.iter();
+            conditions.push(languages.map(|l| Condition::Language(l)).collect());
+        }
+        conditions
+    }
 }
 
 impl Conditions {
     /// Hangs the rules, which are in order of the file.
-    pub(super) fn hang(rules: &[Hanging<'_>]) -> Self {
+    #[must_use]
+    pub fn hang(rules: &[Hanging<'_>]) -> Self {
         let mut counts: HashMap<Condition<'_>, usize> = HashMap::new();
         for condition in rules.iter().flat_map(|rule| &rule.conditions).flatten() {
             *counts.entry(*condition).or_default() += 1;
@@ -103,8 +121,10 @@ impl Conditions {
         }
     }
 
-    /// Every rule that may be the first to answer; in no order.
-    pub(super) fn collect(&self, segments: &[&str], visitor: &Visitor<'_>, search: &mut Search) {
+    /// Every rule that may be the first to answer a decoded path.
+    pub fn collect(&self, path: &str, visitor: &impl Asking, search: &mut Search) {
+        let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+        let segments = segments.as_slice();
         self.plain.collect(segments, search);
         if !self.by_name.is_empty() {
             for (name, text) in visitor.parameters() {
