@@ -69,6 +69,7 @@ fn try_screen<B: http_body::Body>(
 ) -> Result<Visit, Refused> {
     check_size(request, &door.limits)?;
     check_known_method(request)?;
+    check_target(request)?;
     let told = if transport.is_forwarded {
         Some(forwarded::read(request.headers()).ok_or_else(bad_request)?)
     } else {
@@ -216,6 +217,24 @@ fn check_known_method<B>(request: &Request<B>) -> Result<(), Refused> {
         respond::close(&mut head, request.version());
     }
     Err(explained(head))
+}
+
+/// Targets that HTTP/2 cannot have and the library lets through (RFC 9113 section 8.3.1); in HTTP/1.1
+/// the scanner beneath refuses them. A fragment of `:path` is gone before we see it.
+fn check_target<B>(request: &Request<B>) -> Result<(), Refused> {
+    if request.version() < Version::HTTP_2 {
+        return Ok(());
+    }
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    let has_path =
+        target.starts_with('/') || (target == "*" && request.method() == Method::OPTIONS);
+    // The library keeps no scheme where there is no authority.
+    if has_path && matches!(uri.scheme_str(), None | Some("http" | "https")) {
+        Ok(())
+    } else {
+        Err(bad_request())
+    }
 }
 
 fn check_method<B: http_body::Body>(request: &Request<B>) -> Result<(), Refused> {
