@@ -229,6 +229,44 @@ async fn a_visitor_who_has_it_gets_304() {
     }
 }
 
+/// RFC 9110 section 5.6.7: three forms of a date; section 5.3: lines of one field are one list.
+#[tokio::test]
+async fn dates_of_every_form_and_tags_in_several_lines_count() {
+    let (_blobs, edge) = start();
+    let dates = [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 304),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 304),
+        ("Sun Nov  6 08:49:37 1994", 304),
+        ("Sun, 06 Nov 1994 08:49:36 GMT", 200),
+        ("Sunday, 06-Nov-94 08:49:36 GMT", 200),
+        ("Sun Nov  6 08:49:36 1994", 200),
+        ("06 Nov 1994 08:49:37", 200),
+    ];
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        for (date, status) in dates {
+            let since = visitor.get("/about", &[("if-modified-since", date)]).await;
+            assert_eq!(since.status, status, "{via:?} {date}");
+            let unmodified = if date.contains("08:49:36") { 412 } else { 200 };
+            let until = [("if-unmodified-since", date)];
+            let until = visitor.get("/about", &until).await;
+            assert_eq!(until.status, unmodified, "{via:?} {date}");
+            let part = [("if-range", date), ("range", "bytes=0-1")];
+            let status = if status == 304 { 206 } else { 200 };
+            let part = visitor.get("/about", &part).await;
+            assert_eq!(part.status, status, "{via:?} {date}");
+        }
+        let first = visitor.get("/about", &[]).await;
+        let tag = first.header("etag").unwrap();
+        let known = [("if-none-match", "\"x\""), ("if-none-match", tag)];
+        assert_eq!(visitor.get("/about", &known).await.status, 304, "{via:?}");
+        let known = [("if-match", "\"x\", \"y\""), ("if-match", tag)];
+        assert_eq!(visitor.get("/about", &known).await.status, 200, "{via:?}");
+        let other = [("if-none-match", "\"x\""), ("if-none-match", "W/\"y\"")];
+        assert_eq!(visitor.get("/about", &other).await.status, 200, "{via:?}");
+    }
+}
+
 #[tokio::test]
 async fn only_proven_names_are_kept_for_good() {
     let (_blobs, edge) = start();

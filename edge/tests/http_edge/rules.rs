@@ -259,6 +259,55 @@ async fn the_site_s_fields_are_on_200_206_304_and_its_own_pages() {
     assert_eq!(answer.header("x-frame-options"), Some("DENY"));
 }
 
+/// RFC 9110 section 15.4.5: what a 200 would have said of these is said by the 304.
+#[tokio::test]
+async fn expires_and_content_location_of_the_site_are_on_a_304() {
+    let blobs = Blobs::new();
+    let expires = "Thu, 01 Jan 2043 00:00:00 GMT";
+    let rules = RuleFiles {
+        headers: Some(
+            format!("/*\n  Expires: {expires}\n  Content-Location: /index.html\n").into(),
+        ),
+        redirects: None,
+    };
+    let version = blobs.publish_with(&[file("index.html", "front")], &rules);
+    let edge = Setup::default().start(&blobs, version);
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        for (lines, status) in [(&[][..], 200), (&[("if-none-match", "*")][..], 304)] {
+            let answer = visitor.get("/", lines).await;
+            assert_eq!(answer.status, status, "{via:?}");
+            assert_eq!(answer.header("expires"), Some(expires), "{via:?} {status}");
+            let location = answer.header("content-location");
+            assert_eq!(location, Some("/index.html"), "{via:?} {status}");
+        }
+    }
+}
+
+/// As editors on other systems save them.
+#[tokio::test]
+async fn rule_files_may_begin_with_a_mark_and_end_lines_with_two_bytes() {
+    let blobs = Blobs::new();
+    let rules = RuleFiles {
+        headers: Some("\u{feff}/*\r\n  X-A: one\r\n\r\n/b\r\n  X-B: two\r\n".into()),
+        redirects: Some("\u{feff}/old /b 301\r\n# a remark\r\n/older /b 302\r\n".into()),
+    };
+    let files = [file("index.html", "front"), file("b.html", "back")];
+    let version = blobs.publish_with(&files, &rules);
+    let edge = Setup::default().start(&blobs, version);
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        for (target, status) in [("/old", 301), ("/older", 302)] {
+            let moved = visitor.get(target, &[]).await;
+            assert_eq!(moved.status, status, "{via:?}");
+            assert_eq!(moved.header("location"), Some("/b"), "{via:?}");
+        }
+        let page = visitor.get("/b", &[]).await;
+        assert_eq!(page.header("x-a"), Some("one"), "{via:?}");
+        assert_eq!(page.header("x-b"), Some("two"), "{via:?}");
+    }
+}
+
 #[tokio::test]
 async fn more_rules_than_are_read_disable_no_other() {
     let blobs = Blobs::new();
