@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::http::body::{BlobReader, Damage};
 use crate::http::health::{Assurances, HealthSigner};
+use crate::lan::Lan;
 use crate::listen::{Edge, EdgeConfig, Limits, PlainHttp, Running};
 use crate::node_keys::NodeKeys;
 use crate::publish::Publishing;
@@ -33,6 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use verge_sync::clock::Clock;
 use verge_sync::id::{SiteId, Version};
+use verge_sync::record::Effect;
 use verge_sync::store::{LocalDisk, Store};
 
 /// Damage reports that wait to be looked at; more are dropped, the next request makes them again.
@@ -58,31 +60,31 @@ pub fn serve(data: &Path, config: Config) -> anyhow::Result<()> {
 
 async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let keys = NodeKeys::read(data)?;
-    let host_secret =
-        *verge_sync::Digest::derive("verge 1 ssh host", &[keys.seed.as_bytes()]).as_bytes();
-    let assurances = Assurances {
-        signer: Some(health_signer(&keys)),
-        ..Assurances::default()
-    };
+    let host_secret = verge_sync::Digest::derive("verge 1 ssh host", &[keys.seed.as_bytes()]);
+    let host_secret = *host_secret.as_bytes();
+    let assurances = assurances(&keys);
     let store = Store::open(data, Arc::new(LocalDisk))?;
     let (sites, damages) = sites(data, &config);
     let certification = Certification::open(data, &config, false)?;
     let tls = certification.resolver();
-    let showing = Arc::new(Showing::new(
+    let lan = lan(&config, &certification)?;
+    let showing = Showing::new(
         Arc::clone(&sites),
+        lan.clone(),
         certification,
         Clock::System,
-    ));
+    );
+    let showing = Arc::new(showing);
     let shown = Arc::clone(&showing);
-    let region = RegionView::open(store.clone(), keys, move |effect, slot| {
-        shown.show(effect, slot)
-    })?;
-    let region = Arc::new(region);
-    let edge = EdgeConfig {
-        assurances,
-        ..edge_config(&config)
-    };
+    let show = move |effect: &Effect, slot| shown.show(effect, slot);
+    let region = Arc::new(RegionView::open(store.clone(), keys, show)?);
+    let mut edge = edge_config(&config);
+    (edge.assurances, edge.lan) = (assurances, lan.clone());
     let edge = Edge::start(edge, sites, tls)?;
+    if let Some(lan) = lan {
+        lan.set_port(edge.http_addrs().first().map_or(80, |http| http.port()));
+        showing.renew(&region.effect(), region.slot());
+    }
     let publishing = publishing(&store, &region, &config)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
     let api = |ssh_port| {
@@ -98,14 +100,12 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         })
     };
     let ssh_port = config.listen.ssh.first().map(|address| address.port());
-    let receiver = receive::start(
-        receive_config(data, &config, host_secret)?,
-        Arc::new(Pushes {
-            api: api(ssh_port),
-            git: receive::git_program()?,
-        }),
-    )
-    .await?;
+    let pushes = Pushes {
+        api: api(ssh_port),
+        git: receive::git_program()?,
+    };
+    let receiving = receive_config(data, &config, host_secret)?;
+    let receiver = receive::start(receiving, Arc::new(pushes)).await?;
     let ssh = receiver.addresses().first().copied();
     let door = Door::open(data, &random()?).context("open the admin socket")?;
     let _scrub = housekeeping::scrub(&store, config.store)?;
@@ -158,6 +158,15 @@ fn prepare_process() {
     }
 }
 
+/// The page for the node's own network, if the steward wants one.
+fn lan(config: &Config, certification: &Certification) -> anyhow::Result<Option<Arc<Lan>>> {
+    let Some(name) = &config.listen.lan_host else {
+        return Ok(None);
+    };
+    let lan = Lan::new(Host::parse(name)?, certification.ca_pem());
+    Ok(Some(Arc::new(lan)))
+}
+
 /// What visitors are served from, and what their requests find damaged.
 fn sites(data: &Path, config: &Config) -> (Arc<Sites>, mpsc::Receiver<Damage>) {
     let budget = CacheBudget {
@@ -208,6 +217,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
         },
         clock: Clock::System,
         assurances: Assurances::default(),
+        lan: None,
     }
 }
 
@@ -252,12 +262,16 @@ fn receive_config(
     })
 }
 
-/// Signs answers about the node's health with its transport key, which is its name.
-fn health_signer(keys: &NodeKeys) -> HealthSigner {
+/// The node signs answers about its health with its transport key, which is its name.
+fn assurances(keys: &NodeKeys) -> Assurances {
     let key = keys.seed.transport_key();
-    HealthSigner::new(keys.node(), move |bytes| {
+    let signer = HealthSigner::new(keys.node(), move |bytes| {
         verge_sync::keys::sign(&key, bytes)
-    })
+    });
+    Assurances {
+        signer: Some(signer),
+        ..Assurances::default()
+    }
 }
 
 fn random() -> anyhow::Result<[u8; 32]> {

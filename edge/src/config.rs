@@ -1,6 +1,7 @@
 //! What a steward can set: one TOML file beside the data, every key with a default and a sentence.
 
 use crate::addresses::Network;
+use crate::host::Host;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,8 @@ pub struct Listen {
     pub public_https_port: Option<u16>,
     /// The SSH port in URLs that are shown to people, where it is not the one listened on.
     pub public_ssh_port: Option<u16>,
+    /// The name, below `.local`, of a page that lists this node's sites; none: no such page.
+    pub lan_host: Option<String>,
 }
 
 /// The region's two zones, for `verge config check`; the region's own step is what counts.
@@ -180,6 +183,7 @@ impl Default for Listen {
             ssh: vec![any(2222)],
             public_https_port: None,
             public_ssh_port: None,
+            lan_host: None,
         }
     }
 }
@@ -337,6 +341,24 @@ impl Config {
         if self.listen.http.is_empty() && self.listen.https.is_empty() {
             return wrong("listen", "name at least one address in `http` or `https`");
         }
+        self.check_lan_host()
+    }
+
+    /// Only names that nobody else can have (RFC 6762 section 3), so that the page stands in no
+    /// site's way.
+    fn check_lan_host(&self) -> Result<(), ConfigError> {
+        let Some(name) = &self.listen.lan_host else {
+            return Ok(());
+        };
+        let is_local = Host::parse(name).is_ok_and(|host| host.as_str().ends_with(".local"));
+        if !is_local || name.contains(':') {
+            let why = "must be a name that ends in .local, such as \"verge.local\"";
+            return wrong("listen.lan_host", why);
+        }
+        if self.listen.http.is_empty() {
+            let why = "its page is plain HTTP, and `listen.http` is empty";
+            return wrong("listen.lan_host", why);
+        }
         Ok(())
     }
 
@@ -466,6 +488,18 @@ mod tests {
             (
                 "[tls]\nca = \"local\"\n[listen]\nhttp = []\nhttps = []",
                 "listen: name at least one",
+            ),
+            (
+                "[listen]\nlan_host = \"verge.example\"",
+                "listen.lan_host: must be a name that ends in .local",
+            ),
+            (
+                "[listen]\nlan_host = \"verge.local:80\"",
+                "listen.lan_host: must be a name that ends in .local",
+            ),
+            (
+                "[listen]\nhttp = []\nlan_host = \"verge.local\"\n[tls]\nca = \"local\"",
+                "listen.lan_host: its page is plain HTTP",
             ),
             (
                 "[cache]\nmanifest_bytes = 1",

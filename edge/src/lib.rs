@@ -12,6 +12,7 @@ pub mod found;
 pub mod fuzzing;
 pub mod host;
 pub mod http;
+pub mod lan;
 pub mod limits;
 pub mod listen;
 pub mod node_keys;

@@ -16,6 +16,7 @@ pub(crate) mod fuzzing;
 mod guarded;
 mod head_scan;
 pub mod health;
+mod lan_page;
 mod left;
 mod multipart;
 mod negotiate;
@@ -34,6 +35,7 @@ mod takeout;
 mod tar;
 mod target;
 
+use crate::lan::Lan;
 use crate::listen::Limits;
 use crate::sites::{LoadError, Sites};
 use crate::tls::TlsResolver;
@@ -65,6 +67,8 @@ pub(crate) struct Door {
     /// The port that redirects from port 80 name; none: it serves.
     pub(crate) https_port: Option<u16>,
     pub(crate) assurances: Assurances,
+    /// The page for the node's own network.
+    pub(crate) lan: Option<Arc<Lan>>,
 }
 
 /// An answer before it is tied to a connection.

@@ -3,7 +3,7 @@
 
 use super::room::Claim;
 use super::target::push_literal;
-use super::{Door, Reply, forwarded, respond, route};
+use super::{Door, Reply, forwarded, lan_page, respond, route};
 use crate::host::Host;
 use crate::listen::Limits;
 use crate::sites::SiteAt;
@@ -79,6 +79,18 @@ fn try_screen<B: http_body::Body>(
         Some(name) => Host::parse(name).ok(),
         None => requested_host(request)?,
     };
+    let is_secure = match &told {
+        Some(told) => told.is_secure,
+        None => matches!(transport.channel, Channel::Tls { .. }),
+    };
+    if let Some(lan) = door.lan.as_ref().filter(|_lan| !is_secure)
+        && host.as_ref().is_some_and(|host| lan.is_at(host))
+    {
+        check_expectation(request)?;
+        check_method(request)?;
+        let reply = lan_page::answer(lan, request.uri().path());
+        return Err(Box::new(reply));
+    }
     let site = host.as_ref().and_then(|host| door.sites.find(host));
     let (Some(host), Some(site)) = (host, site) else {
         return Err(page(StatusCode::MISDIRECTED_REQUEST));
@@ -88,10 +100,6 @@ fn try_screen<B: http_body::Body>(
     }
     check_expectation(request)?;
     check_method(request)?;
-    let is_secure = match &told {
-        Some(told) => told.is_secure,
-        None => matches!(transport.channel, Channel::Tls { .. }),
-    };
     let secure = (!is_secure).then(|| https_location(door, &host, request.uri()));
     if let Some(location) = secure.flatten() {
         let status = StatusCode::PERMANENT_REDIRECT;
@@ -287,6 +295,7 @@ mod tests {
     use crate::http::body::BlobReader;
     use crate::http::health::Assurances;
     use crate::http::room::Rooms;
+    use crate::lan::Lan;
     use crate::sites::{CacheBudget, Sites};
     use crate::tls::{Certificates, Fallback, LocalCa, TlsResolver};
     use http_body_util::Full;
@@ -320,6 +329,7 @@ mod tests {
             clock: Clock::fixed(NOW),
             https_port: Some(8443),
             assurances: Assurances::default(),
+            lan: None,
         }
     }
 
@@ -516,6 +526,55 @@ mod tests {
         assert_eq!(ask(&door, &PLAIN), "308 https://a.example/");
         door.tls = Some(Arc::default());
         assert_eq!(ask(&door, &PLAIN), "plain");
+    }
+
+    /// http.md section 1, the region's LAN page: before a site of that name, in the clear only.
+    #[test]
+    fn the_lan_page_has_one_host_and_no_tls() {
+        let mut door = door(&["a.example", "node.local"]);
+        let ca = Some("-----BEGIN".to_owned());
+        let lan = Lan::new("node.local".parse().unwrap(), ca);
+        door.lan = Some(Arc::new(lan));
+        const HOST: &[(&str, &str)] = &[("host", "NODE.local.:80")];
+        let of = |line| Row {
+            line,
+            headers: HOST,
+            ..PLAIN
+        };
+        let rows = [
+            (of("GET / HTTP/1.1"), "200"),
+            (of("HEAD /?x HTTP/1.1"), "200"),
+            (of("GET /.well-known/verge/ca.crt HTTP/1.1"), "200"),
+            (of("GET /.well-known/verge/ca.crt/ HTTP/1.1"), "404"),
+            (of("GET /.well-known/verge/health HTTP/1.1"), "404"),
+            (of("GET /index.html HTTP/1.1"), "404"),
+            (of("GET /%2F HTTP/1.1"), "400"),
+            (of("POST / HTTP/1.1"), "405 GET, HEAD, OPTIONS"),
+            (of("OPTIONS / HTTP/1.1"), "204 GET, HEAD, OPTIONS"),
+            (PLAIN, "308 https://a.example:8443/"),
+            (
+                Row {
+                    headers: &[("host", "x.node.local")],
+                    ..PLAIN
+                },
+                "421",
+            ),
+            // Over TLS the name is a site's, if it has one.
+            (
+                Row {
+                    sni: Some("node.local"),
+                    headers: HOST,
+                    ..SECURE
+                },
+                "plain",
+            ),
+        ];
+        for (row, expected) in rows {
+            assert_eq!(ask(&door, &row), expected, "{} {:?}", row.line, row.headers);
+        }
+        door.lan = Some(Arc::new(Lan::new("node.local".parse().unwrap(), None)));
+        let ca = of("GET /.well-known/verge/ca.crt HTTP/1.1");
+        assert_eq!(ask(&door, &ca), "404");
     }
 
     /// http.md section 6, `X-Forwarded-*`.

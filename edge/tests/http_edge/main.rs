@@ -14,6 +14,7 @@ mod curl;
 mod faults;
 mod handshakes;
 mod hostile;
+mod lan;
 mod left;
 mod ranges;
 mod rules;

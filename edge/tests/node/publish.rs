@@ -1,6 +1,8 @@
 //! `git push` becomes a page: a real node, real git over real SSH, real TLS.
 
-use crate::harness::{Node, Publisher, block_on, count, files, fixture, get, page, proving, text};
+use crate::harness::{
+    Node, Publisher, block_on, count, files, fixture, get, init, page, proving, text,
+};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use verge_edge::cli::client::Protocol;
@@ -317,6 +319,43 @@ fn plain_http_redirects_to_https() {
     );
     assert!(answer.contains("/a?b=c"), "{answer}");
     assert!(answer.contains("cache-control: no-store"), "{answer}");
+}
+
+#[test]
+fn the_lan_page_lists_sites_and_gives_the_ca() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("node");
+    init(&data);
+    let config = data.join("config.toml");
+    let settings = std::fs::read_to_string(&config).unwrap();
+    let settings = settings.replace("# lan_host = \"verge.local\"", "lan_host = \"node.local\"");
+    std::fs::write(&config, settings).unwrap();
+    let node = Node::start(&data);
+    let publisher = Publisher::with_site(&node, "ana", "open");
+    publisher.write("index.html", "open");
+    publisher.commit("one");
+    let address = node.ready().http.unwrap();
+    let fetch = |path: &str| {
+        let output = std::process::Command::new("curl")
+            .args(["-s", "-i", "--max-time", "10", "-H", "Host: node.local"])
+            .arg(format!("http://{address}{path}"))
+            .output()
+            .unwrap();
+        text(&output.stdout)
+    };
+    assert!(
+        !fetch("/").contains("open.sites.localhost"),
+        "not published"
+    );
+    publisher.push_ok(&node, "open", "main");
+    let page = fetch("/");
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    let port = address.port();
+    let link = format!("<a href=\"http://open.sites.localhost:{port}/\">");
+    assert!(page.contains(&link), "{page}");
+    let pem = std::fs::read_to_string(data.join("local-ca.pem")).unwrap();
+    assert!(fetch("/.well-known/verge/ca.crt").ends_with(&pem));
+    drop(node);
 }
 
 #[test]

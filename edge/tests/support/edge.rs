@@ -9,6 +9,7 @@ use verge_edge::addresses::Proxies;
 use verge_edge::host::Host;
 use verge_edge::http::body::{BlobReader, Damage};
 use verge_edge::http::health::Assurances;
+use verge_edge::lan::Lan;
 use verge_edge::listen::{Edge, EdgeConfig, Limits, Running};
 use verge_edge::sites::{CacheBudget, LeftVersion, SiteAt, Sites};
 use verge_edge::tls::{Certificates, Fallback, LocalCa, TlsResolver};
@@ -36,6 +37,7 @@ pub(crate) struct Setup {
     pub(crate) hosts: Vec<&'static str>,
     pub(crate) assurances: Assurances,
     pub(crate) proxies: Proxies,
+    pub(crate) lan: Option<Arc<Lan>>,
 }
 
 impl Default for Setup {
@@ -46,6 +48,7 @@ impl Default for Setup {
             hosts: vec!["garden.example"],
             assurances: Assurances::default(),
             proxies: Proxies::default(),
+            lan: None,
         }
     }
 }
@@ -81,6 +84,7 @@ impl Setup {
             limits: self.limits,
             assurances: self.assurances,
             proxies: self.proxies,
+            lan: self.lan,
             ..EdgeConfig::default()
         };
         let running = Edge::start(config, Arc::clone(&sites), Some(Arc::clone(&tls))).unwrap();
