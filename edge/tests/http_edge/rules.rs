@@ -13,7 +13,7 @@ const REDIRECTS: &str = "/old/* /new/:splat 301\n\
     /id id=:id /item/:id 302\n\
     /lang /de/ 302 Language=de\n/lang /en/ 302\n\
     /about /hidden 302\n/forced.css /style.css 200!\n\
-    /app/* /index.html 200\n/gone/* /gone.html 410\n/law /gone.html 451\n/no /gone.html 404\n\
+    /app/* /index.html 200\n/hop /hopped 200\n/hopped /index.html 200\n/gone/* /gone.html 410\n/law /gone.html 451\n/no /gone.html 404\n\
     /out/* https://other.example/x/:splat 302\n/evil/* /:splat 302\n\
     /.well-known/* /index.html 200!\n";
 
@@ -130,6 +130,9 @@ async fn rules_send_visitors_where_they_say() {
         ("/about", 200, None),
         ("/forced.css", 200, None),
         ("/app", 200, None),
+        // One hop: no other rule is asked.
+        ("/hop", 404, None),
+        ("/hopped", 200, None),
         ("/app/deep/link?x", 200, None),
         ("//app/deep", 308, Some("/app/deep")),
         ("/gone/x", 410, None),
@@ -282,6 +285,38 @@ async fn expires_and_content_location_of_the_site_are_on_a_304() {
             assert_eq!(location, Some("/index.html"), "{via:?} {status}");
         }
     }
+}
+
+/// No authority certifies a name below `.local`, and the next visit may be in the clear.
+#[tokio::test]
+async fn browsers_are_not_told_to_insist_on_tls_for_local_names() {
+    let blobs = Blobs::new();
+    let rules = RuleFiles {
+        headers: Some("/*\n  Strict-Transport-Security: max-age=1000\n".into()),
+        redirects: None,
+    };
+    let version = blobs.publish_with(&[file("index.html", "front")], &rules);
+    let setup = Setup {
+        hosts: vec!["garden.example", "garden.local"],
+        ..Setup::default()
+    };
+    let edge = setup.start(&blobs, version);
+    let rows = [
+        ("garden.example", Some("max-age=1000")),
+        ("garden.local", None),
+    ];
+    for via in SECURE {
+        for (host, expected) in rows {
+            let mut visitor = Visitor::connect(&edge, via, host).await;
+            let answer = visitor.ask("GET", host, "/", &[]).await;
+            assert_eq!(answer.body, "front", "{via:?} {host}");
+            let hsts = answer.header("strict-transport-security");
+            assert_eq!(hsts, expected, "{via:?} {host}");
+        }
+    }
+    let mut visitor = Visitor::connect(&edge, Via::Plain, "garden.local").await;
+    let answer = visitor.ask("GET", "garden.local", "/", &[]).await;
+    assert_eq!(answer.body, "front", "not redirected");
 }
 
 /// As editors on other systems save them.

@@ -265,6 +265,98 @@ fn unknown_host_gets_no_page_and_no_certificate() {
     assert!(answer.is_err(), "{answer:?}");
 }
 
+/// Attackers choose names: a log that repeats them is theirs to fill, and visitors' ways are nobody's
+/// business.
+#[test]
+fn no_log_names_what_a_visitor_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, log) = (folder.path().join("node"), folder.path().join("log"));
+    init(&data);
+    let mut node = Node::start_talkative(&data, &log);
+    let publisher = Publisher::with_site(&node, "ana", "quiet");
+    publisher.write("index.html", "quiet");
+    publisher.commit("one");
+    publisher.push_ok(&node, "quiet", "main");
+    let address = node.ready().http.unwrap();
+    for host in ["strange-name.example", "quiet.sites.localhost"] {
+        let output = std::process::Command::new("curl")
+            .args(["-s", "-o", "/dev/null", "--max-time", "10"])
+            .args(["-H", &format!("Host: {host}")])
+            .arg(format!("http://{address}/strange-path?strange-query"))
+            .status();
+        assert!(output.unwrap().success());
+    }
+    let visitor = node.visitor();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let unknown = visitor.get(protocol, "strange-name.example", "/", "identity");
+        assert!(block_on(unknown).is_err());
+        let missing = "/strange-path?strange-query";
+        let missing = get(&node, protocol, "quiet.sites.localhost", missing, "br");
+        assert_eq!(missing.head.status, 404);
+    }
+    assert!(node.stop().success());
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("TRACE") || log.contains("DEBUG"), "{log}");
+    assert!(!log.contains("strange"), "{log}");
+}
+
+#[test]
+fn what_is_not_for_visitors_is_not_served() {
+    let node = Node::found();
+    let publisher = Publisher::with_site(&node, "ana", "parts");
+    let files = [
+        ("index.html", "<p>front"),
+        ("_redirects", "/old / 302\n"),
+        ("_headers", "/*\n  X-Part: yes\n"),
+        ("verge.toml", ""),
+        (".hidden", "hidden"),
+        ("folder/.hidden/x.txt", "hidden"),
+        (
+            ".well-known/security.txt",
+            "Contact: mailto:a@example.org\n",
+        ),
+        ("data.unheard-of", "what"),
+        ("caf\u{e9}.txt", "one spelling"),
+        ("CAF\u{c9}.txt", "another"),
+    ];
+    for (path, text) in files {
+        publisher.write(path, text);
+    }
+    publisher.commit("all");
+    let log = publisher.push_ok(&node, "parts", "main");
+    assert!(
+        log.contains("CAF\u{c9}.txt"),
+        "names that collide are told of: {log}"
+    );
+    let rows = [
+        ("/", 200, "text/html; charset=utf-8"),
+        (
+            "/.well-known/security.txt",
+            200,
+            "text/plain; charset=utf-8",
+        ),
+        ("/data.unheard-of", 200, "application/octet-stream"),
+        ("/old", 302, ""),
+        ("/_redirects", 404, ""),
+        ("/_headers", 404, ""),
+        ("/verge.toml", 404, ""),
+        ("/.hidden", 404, ""),
+        ("/folder/.hidden/x.txt", 404, ""),
+        ("/.git/config", 404, ""),
+    ];
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        for (path, status, kind) in rows {
+            let answer = get(&node, protocol, "parts.sites.localhost", path, "identity");
+            assert_eq!(answer.head.status, status, "{path}");
+            if status == 200 {
+                assert_eq!(answer.field("content-type"), kind, "{path}");
+                assert_eq!(answer.field("x-content-type-options"), "nosniff");
+                assert_eq!(answer.field("x-part"), "yes");
+            }
+        }
+    }
+}
+
 #[test]
 fn further_host_is_served_where_proof_is_switched_off() {
     let node = Node::found();
