@@ -10,6 +10,10 @@ use verge_sync::manifest::{Entry, Manifest};
 /// As deep as the builder lets folders lie ([`verge_builder::Limits`]).
 const FOLDER_DEPTH_MAX: usize = 64;
 
+/// Twice the longest address that a request may name. A rule may repeat what it was given 24 times,
+/// and an answer's header is held, without room of its own, until it is sent.
+const LOCATION_BYTES_MAX: usize = 16 << 10;
+
 /// What of a request a route depends on.
 pub(super) struct Target<'a> {
     pub path: &'a str,
@@ -147,6 +151,9 @@ fn by_rule<'m>(
     ruling: Ruling,
 ) -> Route<'m> {
     match ruling {
+        Ruling::Redirect(_, location) if location.len() > LOCATION_BYTES_MAX => {
+            Route::Refused(StatusCode::URI_TOO_LONG, None)
+        }
         Ruling::Redirect(status, location) => Route::Redirect(Redirect { status, location }),
         Ruling::Refuse(status, page) => Route::Refused(status, file_at(manifest, &page)),
         Ruling::Rewrite(target) => match (file_at(manifest, &target), asked.change) {
