@@ -89,6 +89,12 @@ impl HashedNames {
         self.0.contains(&position)
     }
 
+    /// Whether a name could be proven at all: most have no run of digits that is long enough.
+    #[must_use]
+    pub fn may_hold(name: &str) -> bool {
+        !tokens(name).is_empty()
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::http::body::{BlobReader, Damage};
 use crate::http::health::{Assurances, HealthSigner};
+use crate::lan::Lan;
 use crate::listen::{Edge, EdgeConfig, Limits, PlainHttp, Running};
 use crate::node_keys::NodeKeys;
 use crate::publish::Publishing;
@@ -36,6 +37,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use verge_sync::clock::Clock;
 use verge_sync::id::{SiteId, Version};
+use verge_sync::record::Effect;
 use verge_sync::store::{LocalDisk, Store};
 
 /// Damage reports that wait to be looked at; more are dropped, the next request makes them again.
@@ -61,9 +63,9 @@ pub fn serve(data: &Path, config: Config) -> anyhow::Result<()> {
 
 async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let keys = NodeKeys::read(data)?;
-    let host_secret =
-        *verge_sync::Digest::derive("verge 1 ssh host", &[keys.seed.as_bytes()]).as_bytes();
-    let signer = Some(health_signer(&keys));
+    let host_secret = verge_sync::Digest::derive("verge 1 ssh host", &[keys.seed.as_bytes()]);
+    let host_secret = *host_secret.as_bytes();
+    let assurances = assurances(&keys);
     let store = Store::open(data, Arc::new(LocalDisk))?;
     let Opened {
         region,
@@ -71,6 +73,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         sites,
         damages,
         tls,
+        lan,
     } = open(data, &config, keys, &store)?;
     let among = Among::start(&store, &region, &config).await?;
     tokio::select! {
@@ -78,8 +81,12 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         done = among.catch_up(&store, &region) => done?,
     }
     let mut edge = edge_config(&config);
-    edge.assurances.signer = signer;
+    (edge.assurances, edge.lan) = (assurances, lan.clone());
     let edge = Edge::start(edge, sites, tls)?;
+    if let Some(lan) = lan {
+        lan.set_port(edge.http_addrs().first().map_or(80, |http| http.port()));
+        showing.renew(&region.effect(), region.slot());
+    }
     let publishing = publishing(&store, &region, &config)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
     let api = |ssh_port| {
@@ -96,14 +103,12 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         })
     };
     let ssh_port = config.listen.ssh.first().map(|address| address.port());
-    let receiver = receive::start(
-        receive_config(data, &config, host_secret)?,
-        Arc::new(Pushes {
-            api: api(ssh_port),
-            git: receive::git_program()?,
-        }),
-    )
-    .await?;
+    let pushes = Pushes {
+        api: api(ssh_port),
+        git: receive::git_program()?,
+    };
+    let receiving = receive_config(data, &config, host_secret)?;
+    let receiver = receive::start(receiving, Arc::new(pushes)).await?;
     let ssh = receiver.addresses().first().copied();
     let door = Door::open(data, &random()?).context("open the admin socket")?;
     let _scrub = housekeeping::scrub(&store, config.store)?;
@@ -133,6 +138,7 @@ struct Opened {
     sites: Arc<Sites>,
     damages: mpsc::Receiver<Damage>,
     tls: Option<Arc<crate::tls::TlsResolver>>,
+    lan: Option<Arc<Lan>>,
 }
 
 /// Reads the records, and puts what holds before visitors that are to come.
@@ -140,21 +146,24 @@ fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::
     let (sites, damages) = sites(data, config);
     let certification = Certification::open(data, config, false)?;
     let tls = certification.resolver();
-    let showing = Arc::new(Showing::new(
+    let lan = lan(config, &certification)?;
+    let showing = Showing::new(
         Arc::clone(&sites),
+        lan.clone(),
         certification,
         Clock::System,
-    ));
+    );
+    let showing = Arc::new(showing);
     let shown = Arc::clone(&showing);
-    let region = RegionView::open(store.clone(), keys, move |effect, slot| {
-        shown.show(effect, slot)
-    })?;
+    let show = move |effect: &Effect, slot| shown.show(effect, slot);
+    let region = RegionView::open(store.clone(), keys, show)?;
     Ok(Opened {
         region: Arc::new(region),
         showing,
         sites,
         damages,
         tls,
+        lan,
     })
 }
 
@@ -191,6 +200,15 @@ fn prepare_process() {
             tracing::warn!(%error, "a process limit could not be set");
         }
     }
+}
+
+/// The page for the node's own network, if the steward wants one.
+fn lan(config: &Config, certification: &Certification) -> anyhow::Result<Option<Arc<Lan>>> {
+    let Some(name) = &config.listen.lan_host else {
+        return Ok(None);
+    };
+    let lan = Lan::new(Host::parse(name)?, certification.ca_pem());
+    Ok(Some(Arc::new(lan)))
 }
 
 /// What visitors are served from, and what their requests find damaged.
@@ -243,6 +261,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
         },
         clock: Clock::System,
         assurances: Assurances::default(),
+        lan: None,
     }
 }
 
@@ -287,12 +306,16 @@ fn receive_config(
     })
 }
 
-/// Signs answers about the node's health with its transport key, which is its name.
-fn health_signer(keys: &NodeKeys) -> HealthSigner {
+/// The node signs answers about its health with its transport key, which is its name.
+fn assurances(keys: &NodeKeys) -> Assurances {
     let key = keys.seed.transport_key();
-    HealthSigner::new(keys.node(), move |bytes| {
+    let signer = HealthSigner::new(keys.node(), move |bytes| {
         verge_sync::keys::sign(&key, bytes)
-    })
+    });
+    Assurances {
+        signer: Some(signer),
+        ..Assurances::default()
+    }
 }
 
 fn random() -> anyhow::Result<[u8; 32]> {
@@ -384,6 +407,7 @@ pub async fn serve_preview(preview: Preview, config: Config) -> anyhow::Result<(
         site: SiteId::from_bytes([0; 32]),
         version: preview.version,
         takeout_public: false,
+        left: None,
     };
     match &preview.host {
         Some(host) => sites.replace([(Host::parse(host)?, site)].into()),

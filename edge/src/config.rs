@@ -2,6 +2,7 @@
 
 use crate::addresses::Network;
 use crate::belief::ClockTrust;
+use crate::host::Host;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,8 @@ pub struct Listen {
     pub public_https_port: Option<u16>,
     /// The SSH port in URLs that are shown to people, where it is not the one listened on.
     pub public_ssh_port: Option<u16>,
+    /// The name, below `.local`, of a page that lists this node's sites; none: no such page.
+    pub lan_host: Option<String>,
 }
 
 /// The region's two zones, for `verge config check`; the region's own step is what counts.
@@ -200,6 +203,7 @@ impl Default for Listen {
             public_nodes: Vec::new(),
             public_https_port: None,
             public_ssh_port: None,
+            lan_host: None,
         }
     }
 }
@@ -368,6 +372,24 @@ impl Config {
         if self.listen.http.is_empty() && self.listen.https.is_empty() {
             return wrong("listen", "name at least one address in `http` or `https`");
         }
+        self.check_lan_host()
+    }
+
+    /// Only names that nobody else can have (RFC 6762 section 3), so that the page stands in no
+    /// site's way.
+    fn check_lan_host(&self) -> Result<(), ConfigError> {
+        let Some(name) = &self.listen.lan_host else {
+            return Ok(());
+        };
+        let is_local = Host::parse(name).is_ok_and(|host| host.as_str().ends_with(".local"));
+        if !is_local || name.contains(':') {
+            let why = "must be a name that ends in .local, such as \"verge.local\"";
+            return wrong("listen.lan_host", why);
+        }
+        if self.listen.http.is_empty() {
+            let why = "its page is plain HTTP, and `listen.http` is empty";
+            return wrong("listen.lan_host", why);
+        }
         Ok(())
     }
 
@@ -501,6 +523,18 @@ mod tests {
             (
                 "[listen]\npublic_nodes = [\"example.org\"]",
                 "listen.public_nodes: name at most 8",
+            ),
+            (
+                "[listen]\nlan_host = \"verge.example\"",
+                "listen.lan_host: must be a name that ends in .local",
+            ),
+            (
+                "[listen]\nlan_host = \"verge.local:80\"",
+                "listen.lan_host: must be a name that ends in .local",
+            ),
+            (
+                "[listen]\nhttp = []\nlan_host = \"verge.local\"\n[tls]\nca = \"local\"",
+                "listen.lan_host: its page is plain HTTP",
             ),
             (
                 "[cache]\nmanifest_bytes = 1",

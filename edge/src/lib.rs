@@ -14,6 +14,7 @@ pub mod fuzzing;
 pub mod host;
 pub mod http;
 mod kernel_clock;
+pub mod lan;
 pub mod limits;
 pub mod listen;
 pub mod membership;

@@ -8,6 +8,7 @@ use crate::addresses::{Callers, Proxies};
 use crate::http::Door;
 use crate::http::health::Assurances;
 use crate::http::room::Rooms;
+use crate::lan::Lan;
 pub use crate::limits::Limits;
 use crate::sites::Sites;
 use crate::tls::{self, TlsResolver};
@@ -55,6 +56,8 @@ pub struct EdgeConfig {
     pub clock: Clock,
     /// What the node gives its word for.
     pub assurances: Assurances,
+    /// The page for its own network, if it has one.
+    pub lan: Option<Arc<Lan>>,
 }
 
 impl Default for EdgeConfig {
@@ -70,6 +73,7 @@ impl Default for EdgeConfig {
             proxies: Proxies::default(),
             clock: Clock::System,
             assurances: Assurances::default(),
+            lan: None,
         }
     }
 }
@@ -163,6 +167,7 @@ impl Edge {
             clock: config.clock,
             https_port: (config.plain == PlainHttp::Redirects).then(|| https_port.unwrap_or(443)),
             assurances: config.assurances,
+            lan: config.lan,
         });
         for index in 0..config.workers.get() {
             let worker = Worker {

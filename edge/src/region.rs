@@ -6,11 +6,13 @@
 
 mod describe;
 mod kinds;
+mod left;
 mod members;
 mod status;
 mod write;
 
 pub use describe::{AccountLine, SiteLine, hosts, sites};
+pub use left::left_versions;
 pub use members::{Standing, StepChange, chain_records, find_node, find_provider};
 pub use status::{PendingStep, Status, author_name, changes, pending_steps, provider_name};
 pub use verge_sync::record::body::Zones;

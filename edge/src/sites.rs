@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use verge_builder::HashedNames;
 use verge_builder::rules::{HeaderRules, Redirects, Rules};
+use verge_sync::clock::UnixTime;
 use verge_sync::manifest::{Entry, Manifest, ManifestError, Representation};
 use verge_sync::{Digest, SiteId, Version};
 
@@ -32,7 +33,7 @@ const CHECKED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 const ENTRY_BYTES: usize = 200;
 
 /// What a host shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteAt {
     /// Whose it is: what is counted goes to this site.
     pub site: SiteId,
@@ -40,6 +41,17 @@ pub struct SiteAt {
     pub version: Version,
     /// Whether anybody may take the whole site out.
     pub takeout_public: bool,
+    /// Versions before it whose hashed assets it does not carry on; nearly always none.
+    pub left: Option<Arc<[LeftVersion]>>,
+}
+
+/// A version that was in place lately, of which visitors' open pages may still ask for assets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftVersion {
+    /// The version.
+    pub version: Version,
+    /// How long its assets stay reachable, by the clock of who serves.
+    pub until: UnixTime,
 }
 
 /// How many bytes the caches may hold.
@@ -208,7 +220,7 @@ impl Sites {
     #[must_use]
     pub fn find(&self, host: &Host) -> Option<SiteAt> {
         let snapshot = self.snapshot.load();
-        snapshot.hosts.get(host).copied().or(snapshot.any)
+        snapshot.hosts.get(host).or(snapshot.any.as_ref()).cloned()
     }
 
     /// Whether every host is answered, known or not.

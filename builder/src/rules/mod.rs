@@ -4,6 +4,7 @@
 //! here and told to the publisher with its line; what is left cannot fail at request time.
 //! `docs/format-builder.md` has the bytes.
 
+mod conditions;
 mod files;
 mod headers;
 mod lines;
@@ -11,13 +12,16 @@ mod lint_redirects;
 mod parse_redirects;
 mod pattern;
 mod redirects;
+mod tree;
 
+pub use conditions::{Asking, Condition, Conditions, Hanging};
 pub use files::{RULE_FILE_BYTES_MAX, RuleFiles};
 pub use headers::{BLOCKS_MAX, FIELDS_MAX, FieldRule, HeaderBlock, HeaderRules};
 pub use pattern::{Captures, Pattern, SEGMENTS_MAX, Segment, Star};
 pub use redirects::{
     Action, Found, Piece, QueryCondition, REDIRECTS_MAX, Redirect, Redirects, Target,
 };
+pub use tree::Search;
 
 use crate::error::BuildError;
 use crate::problems::Problems;

@@ -131,33 +131,50 @@ impl Pattern {
         names.chain(self.star.as_ref().map(|_| SPLAT)).collect()
     }
 
-    /// Matches a decoded path that begins with a slash; in time linear in its length.
+    /// Matches a decoded path that begins with a slash. A visitor's path may have thousands of parts,
+    /// of which no more are looked at than the pattern has.
     #[must_use]
     pub fn captures(&self, path: &str) -> Option<Captures> {
-        let path = path.strip_prefix('/')?;
-        // Most rules of a long file differ here already, before anything is allocated.
-        if let Some(Segment::Literal(first)) = self.head.first()
-            && !path.starts_with(first.as_str())
-        {
-            return None;
-        }
-        let parts: Vec<&str> = path.split('/').collect();
         let mut captures = Captures::default();
-        let rest = match_all(&self.head, &parts, &mut captures)?;
-        let Some(star) = &self.star else {
-            return rest.is_empty().then_some(captures);
-        };
-        let middle_count = rest.len().checked_sub(star.tail.len())?;
-        let (middle, tail) = rest.split_at_checked(middle_count)?;
-        match_all(&star.tail, tail, &mut captures)?;
-        if middle.is_empty() {
-            return None;
-        }
-        let middle = middle.join("/");
-        let found = middle.strip_prefix(star.prefix.as_str())?;
-        let found = found.strip_suffix(star.suffix.as_str())?;
-        captures.push(SPLAT, found);
+        self.walk(path, &mut |name, value| captures.push(name, value))?;
         Some(captures)
+    }
+
+    /// As [`Self::captures`], where only whether it matches is asked.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        self.walk(path, &mut |_name, _value| {}).is_some()
+    }
+
+    fn walk<'a>(&'a self, path: &'a str, found: &mut impl FnMut(&'a str, &'a str)) -> Option<()> {
+        let path = path.strip_prefix('/')?;
+        let rest = match_all(&self.head, Some(path), found)?;
+        let Some(star) = &self.star else {
+            return rest.is_none().then_some(());
+        };
+        let rest = rest?;
+        let mut middle = rest;
+        for _segment in &star.tail {
+            (middle, _) = middle.rsplit_once('/')?;
+        }
+        let tail = rest.get(middle.len()..)?.strip_prefix('/');
+        match_all(&star.tail, tail, found)?;
+        let splat = middle.strip_prefix(star.prefix.as_str())?;
+        found(SPLAT, splat.strip_suffix(star.suffix.as_str())?);
+        Some(())
+    }
+
+    /// Whether it is one that the builder makes, which matches every path that has its segments.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let is_empty =
+            |segment: &Segment| matches!(segment, Segment::Literal(text) if text.is_empty());
+        let is_root = self.star.is_none() && self.head.len() == 1;
+        let has_plain_star = self
+            .star
+            .as_ref()
+            .is_none_or(|star| *star == Star::default());
+        (is_root || !self.head.iter().any(is_empty)) && has_plain_star
     }
 
     /// Whether every path that `other` matches is matched here too.
@@ -216,19 +233,25 @@ impl Pattern {
     }
 }
 
-/// Matches each segment with one part; the parts behind them.
-fn match_all<'a, 'p>(
-    segments: &[Segment],
-    parts: &'a [&'p str],
-    captures: &mut Captures,
-) -> Option<&'a [&'p str]> {
-    let (first, rest) = parts.split_at_checked(segments.len())?;
-    for (segment, part) in segments.iter().zip(first) {
+/// Matches each segment with one part of what is left of a path, which is `None` behind its last; what
+/// is left then.
+fn match_all<'a>(
+    segments: &'a [Segment],
+    mut rest: Option<&'a str>,
+    found: &mut impl FnMut(&'a str, &'a str),
+) -> Option<Option<&'a str>> {
+    for segment in segments {
+        let here = rest?;
+        let (part, behind) = match here.split_once('/') {
+            Some((part, behind)) => (part, Some(behind)),
+            None => (here, None),
+        };
         match segment {
             Segment::Literal(text) if text == part => {}
-            Segment::Placeholder(name) if !part.is_empty() => captures.push(name, part),
+            Segment::Placeholder(name) if !part.is_empty() => found(name, part),
             _ => return None,
         }
+        rest = behind;
     }
     Some(rest)
 }
@@ -402,6 +425,59 @@ mod tests {
             let bytes = out.into_bytes();
             let read = Pattern::get(&mut Reader::new(&bytes));
             assert_eq!(read, is_one.then_some(pattern), "{head} {tail:?}");
+        }
+    }
+
+    /// What matching means, in as many words: all parts are listed first.
+    fn part_by_part(pattern: &Pattern, path: &str) -> Option<Captures> {
+        let path = path.strip_prefix('/')?;
+        let parts: Vec<&str> = path.split('/').collect();
+        let mut captures = Captures::default();
+        let rest = match_parts(&pattern.head, &parts, &mut captures)?;
+        let Some(star) = &pattern.star else {
+            return rest.is_empty().then_some(captures);
+        };
+        let middle_count = rest.len().checked_sub(star.tail.len())?;
+        let (middle, tail) = rest.split_at_checked(middle_count)?;
+        match_parts(&star.tail, tail, &mut captures)?;
+        if middle.is_empty() {
+            return None;
+        }
+        let middle = middle.join("/");
+        let found = middle.strip_prefix(star.prefix.as_str())?;
+        let found = found.strip_suffix(star.suffix.as_str())?;
+        captures.push(SPLAT, found);
+        Some(captures)
+    }
+
+    fn match_parts<'a, 'p>(
+        segments: &[Segment],
+        parts: &'a [&'p str],
+        captures: &mut Captures,
+    ) -> Option<&'a [&'p str]> {
+        let (first, rest) = parts.split_at_checked(segments.len())?;
+        for (segment, part) in segments.iter().zip(first) {
+            match segment {
+                Segment::Literal(text) if text == part => {}
+                Segment::Placeholder(name) if !part.is_empty() => captures.push(name, part),
+                _ => return None,
+            }
+        }
+        Some(rest)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_path_is_matched_as_its_parts_are(
+            pattern in "(/(a|b|:x|ab)){0,3}(/|/:y|(/a?\\*b?(/(a|:z|b)){0,2}/?)?)",
+            path in "/?((a|b|ab|ba|aba)?/){0,5}(a|b|ab)?",
+        ) {
+            let Ok(pattern) = Pattern::parse(&pattern) else {
+                return Ok(());
+            };
+            let expected = part_by_part(&pattern, &path);
+            proptest::prop_assert_eq!(pattern.matches(&path), expected.is_some());
+            proptest::prop_assert_eq!(pattern.captures(&path), expected);
         }
     }
 }

@@ -165,7 +165,7 @@ impl Redirect {
         Some(captures)
     }
 
-    fn suits(&self, languages: &[&str]) -> bool {
+    pub(super) fn suits(&self, languages: &[&str]) -> bool {
         let is_first = |wanted: &String| {
             languages.first().is_some_and(|first| {
                 let rest = first.strip_prefix(wanted.as_str());

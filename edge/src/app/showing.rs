@@ -2,6 +2,8 @@
 
 use crate::config::{Config, LocalCa as LocalCaSetting};
 use crate::host::Host;
+use crate::lan::Lan;
+use crate::region::left_versions;
 use crate::sites::{SiteAt, Sites};
 use crate::tls::{
     Certificate, CertificateError, Certificates, Fallback, LocalCa, TlsResolver, Validity,
@@ -82,6 +84,15 @@ impl Certification {
             .map(|_source| Arc::clone(&self.resolver))
     }
 
+    /// The certificate of the node's own CA, if certificates come from it.
+    pub(super) fn ca_pem(&self) -> Option<String> {
+        let Some(Source::Local(ca)) = &self.source else {
+            return None;
+        };
+        let ca = ca.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(ca.certificate_pem().to_owned())
+    }
+
     /// Makes sure that every host has its certificate, where this node makes them.
     fn cover(&self, hosts: &BTreeSet<Host>, clock: &Clock) {
         let Some(Source::Local(ca)) = &self.source else {
@@ -103,14 +114,21 @@ impl Certification {
 /// Puts what holds before visitors.
 pub(super) struct Showing {
     sites: Arc<Sites>,
+    lan: Option<Arc<Lan>>,
     certification: Certification,
     clock: Clock,
 }
 
 impl Showing {
-    pub(super) fn new(sites: Arc<Sites>, certification: Certification, clock: Clock) -> Self {
+    pub(super) fn new(
+        sites: Arc<Sites>,
+        lan: Option<Arc<Lan>>,
+        certification: Certification,
+        clock: Clock,
+    ) -> Self {
         Self {
             sites,
+            lan,
             certification,
             clock,
         }
@@ -128,6 +146,7 @@ impl Showing {
     /// Certificates first, so that no handshake fails for a host that is already shown.
     pub(super) fn show(&self, effect: &Effect, slot: Slot) {
         let mut hosts = HashMap::new();
+        let mut listed = Vec::new();
         for (name, id) in effect.hosts() {
             let Some(site) = effect.site(&id) else {
                 continue;
@@ -138,12 +157,16 @@ impl Showing {
             };
             match Host::parse(name) {
                 Ok(host) => {
+                    if !site.body.private {
+                        listed.push(host.clone());
+                    }
                     hosts.insert(
                         host,
                         SiteAt {
                             site: id,
                             version: head.body().version,
                             takeout_public: site.body.takeout == Takeout::Public,
+                            left: left_versions(site),
                         },
                     );
                 }
@@ -153,5 +176,8 @@ impl Showing {
         self.certification
             .cover(&hosts.keys().cloned().collect(), &self.clock);
         self.sites.replace(hosts);
+        if let Some(lan) = &self.lan {
+            lan.show(listed);
+        }
     }
 }

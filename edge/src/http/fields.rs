@@ -61,7 +61,7 @@ impl SiteFields {
         let is_not_modified = head.status == StatusCode::NOT_MODIFIED;
         let mut set = HashSet::new();
         let blocks = self.0.iter();
-        let matching = blocks.filter(|(pattern, _)| pattern.captures(path).is_some());
+        let matching = blocks.filter(|(pattern, _)| pattern.matches(path));
         for line in matching.flat_map(|(_, lines)| lines) {
             match line {
                 Line::Remove(name) => drop(head.headers.remove(name)),

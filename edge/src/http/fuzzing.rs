@@ -62,13 +62,13 @@ pub(crate) fn paths(bytes: &[u8]) {
         query: target.query(),
         language: Some(language),
     };
-    if let Route::Redirect(to) = route(&SITE, &RULES, &target).route {
+    if let Route::Redirect(to) = route(&SITE, None, &RULES, &target).route {
         let is_here = to.location.starts_with('/') && !to.location.starts_with("//");
         let is_named = to.location.starts_with("https://x.example");
         assert!(is_here || is_named, "{}", to.location);
         check_sent(&to);
     }
-    if let Route::Redirect(to) = route(&SITE, &RedirectIndex::default(), &target).route {
+    if let Route::Redirect(to) = route(&SITE, None, &RedirectIndex::default(), &target).route {
         check_sent(&to);
         check_one_hop(&to);
     }
@@ -91,7 +91,7 @@ fn check_one_hop(to: &Redirect) {
         query,
         language: None,
     };
-    let next = route(&SITE, &RedirectIndex::default(), &target).route;
+    let next = route(&SITE, None, &RedirectIndex::default(), &target).route;
     assert!(matches!(next, Route::Found(_)), "{}", to.location);
 }
 
@@ -252,6 +252,7 @@ pub(crate) fn health(bytes: &[u8]) {
         site: SiteId::from_bytes([1; 32]),
         version: Version::from_bytes([2; 32]),
         takeout_public: false,
+        left: None,
     };
     let assurances = Assurances {
         signer: Some(HealthSigner::new(NodeId::from_bytes([3; 32]), |_| [4; 64])),

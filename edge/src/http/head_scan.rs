@@ -6,7 +6,7 @@
 //! in, and keeps no byte.
 
 use super::screen::is_valid_host_line;
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use memchr::memchr;
 
 /// What a head may be.
@@ -277,7 +277,7 @@ fn coding_fault(value: &[u8]) -> StatusCode {
 
 /// RFC 9112 section 3.2: origin, absolute, authority (CONNECT) and asterisk form (OPTIONS).
 fn is_target(method: &[u8], target: &[u8]) -> bool {
-    if target.iter().any(|byte| matches!(byte, b'#' | b'\t')) {
+    if target.iter().any(|byte| matches!(byte, b'#' | b'\t')) || !is_read_above(target) {
         return false;
     }
     match method {
@@ -285,6 +285,15 @@ fn is_target(method: &[u8], target: &[u8]) -> bool {
         b"OPTIONS" if target == b"*" => true,
         _ => target.starts_with(b"/") || is_absolute(target),
     }
+}
+
+/// Whether the library above reads it: what it cannot, such as `<`, it would refuse with an empty
+/// page. It is only asked about bytes that few targets have.
+fn is_read_above(target: &[u8]) -> bool {
+    let is_plain =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~/?%!$&'()*+,;=:@".contains(byte);
+    let is_path = target.starts_with(b"/") || target == b"*";
+    (is_path && target.iter().all(is_plain)) || Uri::try_from(target).is_ok()
 }
 
 fn is_absolute(target: &[u8]) -> bool {

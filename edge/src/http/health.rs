@@ -112,6 +112,7 @@ mod tests {
             site: SiteId::from_bytes([1; 32]),
             version: Version::from_digest(Digest::from_bytes([2; 32])),
             takeout_public: false,
+            left: None,
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) mod fuzzing;
 mod guarded;
 mod head_scan;
 pub mod health;
+mod lan_page;
+mod left;
 mod multipart;
 mod negotiate;
 mod pace;
@@ -33,6 +35,7 @@ mod takeout;
 mod tar;
 mod target;
 
+use crate::lan::Lan;
 use crate::listen::Limits;
 use crate::sites::{LoadError, Sites};
 use crate::tls::TlsResolver;
@@ -50,6 +53,7 @@ use screen::{Screened, Visit};
 use std::borrow::Cow;
 use std::sync::Arc;
 use verge_sync::clock::Clock;
+use verge_sync::manifest::Entry;
 
 /// What all connections of an edge serve from.
 pub(crate) struct Door {
@@ -63,6 +67,8 @@ pub(crate) struct Door {
     /// The port that redirects from port 80 name; none: it serves.
     pub(crate) https_port: Option<u16>,
     pub(crate) assurances: Assurances,
+    /// The page for the node's own network.
+    pub(crate) lan: Option<Arc<Lan>>,
 }
 
 /// An answer before it is tied to a connection.
@@ -144,14 +150,14 @@ async fn answer_visit<B>(
     visit: Visit,
     request: &Request<B>,
 ) -> Reply {
-    let site = visit.site;
+    let (site, version) = (visit.site.site, visit.site.version);
     match try_visit(door, transport, visit, request).await {
         Ok(reply) => reply,
         Err(LoadError::NoRoom) => Reply::explained(respond::busy()),
         Err(error) => {
             // What the disk does has been reported; a line for every request would fill it.
             if !matches!(error, LoadError::Read(_)) {
-                tracing::error!(site = %site.site, version = %site.version, %error, "not served");
+                tracing::error!(%site, %version, %error, "not served");
             }
             Reply::page(StatusCode::SERVICE_UNAVAILABLE)
         }
@@ -173,17 +179,27 @@ async fn try_visit<B>(
         query: uri.query(),
         language: language.as_deref(),
     };
-    let routed = route::route(loaded.manifest(), loaded.redirects(), &target);
+    let left = left::find(door, &site, &loaded, target.path).await;
+    let left_asset = left
+        .as_ref()
+        .and_then(|left| route::asset(left.manifest(), target.path));
+    let routed = route::route(loaded.manifest(), left_asset, loaded.redirects(), &target);
     let asked = Asked {
         is_head,
         headers,
         now: door.clock.now(),
     };
+    // A rule may show a file under a name that proves nothing.
+    let is_named = |entry: &Entry<'_>| routed.path.trim_start_matches('/') == entry.path();
+    let mut shelf = &loaded;
     let mut plan = match routed.route {
         Route::Found(entry) => {
-            // A rule may show it under a name that proves nothing.
-            let is_named = routed.path.trim_start_matches('/') == entry.path();
-            plan_found(&entry, is_named && loaded.is_immutable(&entry), &asked)
+            let is_immutable = is_named(&entry) && loaded.is_immutable(&entry);
+            plan_found(&entry, is_immutable, &asked)
+        }
+        Route::Left(entry) => {
+            shelf = left.as_ref().unwrap_or(shelf);
+            plan_found(&entry, is_named(&entry), &asked)
         }
         Route::Refused(status, page) => plan_refused(page.as_ref(), status, &asked),
         Route::Redirect(to) => Plan::bare(respond::redirect(
@@ -194,7 +210,7 @@ async fn try_visit<B>(
         Route::Reserved(kind) => {
             let asked = reserved::Asked {
                 kind,
-                site,
+                site: &site,
                 transport,
             };
             return reserved::answer(door, &loaded, asked, request).await;
@@ -214,5 +230,5 @@ async fn try_visit<B>(
     if is_head {
         return Ok(fetch::head(plan));
     }
-    fetch::read(door, loaded.manifest(), plan, &transport.claim).await
+    fetch::read(door, shelf.manifest(), plan, &transport.claim).await
 }

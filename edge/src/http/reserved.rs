@@ -15,8 +15,28 @@ use std::sync::Arc;
 /// What is asked of the node itself.
 pub(super) struct Asked<'a> {
     pub(super) kind: Reserved,
-    pub(super) site: SiteAt,
+    pub(super) site: &'a SiteAt,
     pub(super) transport: &'a Transport,
+}
+
+/// What is to be had at a path of the node's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Health,
+    List,
+    Archive,
+    Nothing,
+}
+
+/// A site is taken out by everybody or, here, by nobody.
+fn kept_at(kind: Reserved, takeout_public: bool) -> Kept {
+    match (kind, takeout_public) {
+        (Reserved::Health, _) => Kept::Health,
+        (Reserved::TakeoutList, true) => Kept::List,
+        (Reserved::TakeoutArchive, true) => Kept::Archive,
+        (Reserved::TakeoutList | Reserved::TakeoutArchive, false)
+        | (Reserved::AcmeChallenge | Reserved::Other, _) => Kept::Nothing,
+    }
 }
 
 /// Answers GET or HEAD for a path of the node's own.
@@ -27,9 +47,9 @@ pub(super) async fn answer<B>(
     request: &Request<B>,
 ) -> Result<Reply, LoadError> {
     let site = asked.site;
-    let form: (Head, fn(&Takeout) -> Stream) = match asked.kind {
-        Reserved::Health => {
-            let body = health::body(&door.assurances, &site, request.uri().query());
+    let form: (Head, fn(&Takeout) -> Stream) = match kept_at(asked.kind, site.takeout_public) {
+        Kept::Health => {
+            let body = health::body(&door.assurances, site, request.uri().query());
             return Ok(body.map_or_else(
                 || Reply::page(StatusCode::BAD_REQUEST),
                 |body| Reply {
@@ -38,12 +58,9 @@ pub(super) async fn answer<B>(
                 },
             ));
         }
-        Reserved::TakeoutList if site.takeout_public => (respond::json(), Takeout::list),
-        Reserved::TakeoutArchive if site.takeout_public => (respond::archive(), Takeout::archive),
-        Reserved::AcmeChallenge
-        | Reserved::TakeoutList
-        | Reserved::TakeoutArchive
-        | Reserved::Other => return Ok(Reply::page(StatusCode::NOT_FOUND)),
+        Kept::List => (respond::json(), Takeout::list),
+        Kept::Archive => (respond::archive(), Takeout::archive),
+        Kept::Nothing => return Ok(Reply::page(StatusCode::NOT_FOUND)),
     };
     let claim = &asked.transport.claim;
     let claim = (*request.method() != Method::HEAD).then_some(claim);
@@ -73,4 +90,44 @@ async fn take_out(
         head,
         content: Content::Pieces(pieces),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::route;
+
+    /// http.md section 1, the rows of `/.well-known/`.
+    #[test]
+    fn what_is_to_be_had_at_the_node_s_own_paths() {
+        let rows = [
+            // Path, to everybody where takeout is public, and where it is not.
+            ("acme-challenge/token", Kept::Nothing, Kept::Nothing),
+            ("verge/health", Kept::Health, Kept::Health),
+            ("verge/manifest.json", Kept::List, Kept::Nothing),
+            ("verge/archive.tar", Kept::Archive, Kept::Nothing),
+            ("verge/", Kept::Nothing, Kept::Nothing),
+            ("verge/healthy", Kept::Nothing, Kept::Nothing),
+            ("verge/health/x", Kept::Nothing, Kept::Nothing),
+            ("verge/archive.tar.gz", Kept::Nothing, Kept::Nothing),
+        ];
+        for (path, public, private) in rows {
+            let kind = route::reserved(&format!(".well-known/{path}")).unwrap();
+            assert_eq!(kept_at(kind, true), public, "{path}");
+            assert_eq!(kept_at(kind, false), private, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_only_resembles_them_is_the_site_s() {
+        for path in [
+            ".well-known/security.txt",
+            ".well-known/vergex/health",
+            ".well-known/acme-challengex",
+            "x/.well-known/verge/health",
+            "well-known/verge/health",
+        ] {
+            assert_eq!(route::reserved(path), None, "{path}");
+        }
+    }
 }

@@ -24,6 +24,7 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 const PAGE: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const CA_CERTIFICATE: HeaderValue = HeaderValue::from_static("application/x-x509-ca-cert");
 const TAR: HeaderValue = HeaderValue::from_static("application/x-tar");
 const ATTACHMENT: HeaderValue = HeaderValue::from_static("attachment; filename=\"site.tar\"");
 const BY_CODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
@@ -236,6 +237,13 @@ pub(super) fn page(status: StatusCode) -> Head {
     };
     headers.insert(CACHE_CONTROL, caching.value());
     Head { status, headers }
+}
+
+/// The certificate of a CA, which browsers offer to import.
+pub(super) fn ca_certificate() -> Head {
+    let mut head = page(StatusCode::OK);
+    head.headers.insert(CONTENT_TYPE, CA_CERTIFICATE);
+    head
 }
 
 /// 503 while other visitors' answers take all memory (RFC 9110 section 15.6.4).

@@ -56,6 +56,51 @@ pub(super) fn manifest_with(files: &[(&str, u64)]) -> Manifest {
     Manifest::decode(delivery.encode(&content).expect(PLAIN)).expect(PLAIN)
 }
 
+/// A manifest with one page of 1,000 bytes in every coding, br being the smallest.
+#[cfg(test)]
+pub(super) fn manifest_in_every_coding(path: &str) -> Manifest {
+    let identity = Digest::of(path.as_bytes());
+    let path = SitePath::new(path).expect(PLAIN);
+    let mut content = Content::default();
+    content.paths.insert(
+        path.clone(),
+        ContentPath {
+            identity,
+            length: 1_000,
+            media_type: "text/html; charset=utf-8".to_owned(),
+        },
+    );
+    let codings = [
+        (Coding::Identity, 1_000),
+        (Coding::Brotli, 100),
+        (Coding::Zstd, 110),
+        (Coding::Gzip, 120),
+    ];
+    let mut delivery = Delivery::default();
+    let mut representations = Vec::new();
+    for (blob_index, (coding, length)) in (0_u32..).zip(codings) {
+        let digest = match coding {
+            Coding::Identity => identity,
+            coding => Digest::of(coding.name().as_bytes()),
+        };
+        let bytes = length;
+        delivery.blobs.push(BlobRef { digest, bytes });
+        representations.push(Representation {
+            coding,
+            digest,
+            sha256: [0; 32],
+            length,
+            location: Some(Location {
+                blob_index,
+                offset: 0,
+            }),
+        });
+    }
+    delivery.representations.insert(identity, representations);
+    delivery.first_seen.insert(path, UnixTime(784_111_777));
+    Manifest::decode(delivery.encode(&content).expect(PLAIN)).expect(PLAIN)
+}
+
 /// The rules of a `_redirects` file, as the builder reads it.
 pub(super) fn rules_of(redirects: &str) -> RedirectIndex {
     let mut lost = Vec::new();

@@ -3,7 +3,7 @@
 
 use super::room::Claim;
 use super::target::push_literal;
-use super::{Door, Reply, forwarded, respond, route};
+use super::{Door, Reply, forwarded, lan_page, respond, route};
 use crate::host::Host;
 use crate::listen::Limits;
 use crate::sites::SiteAt;
@@ -40,7 +40,7 @@ pub(super) enum Screened {
 }
 
 /// A request that a site answers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Visit {
     pub(super) site: SiteAt,
     /// Whether it comes over TLS, as far as the visitor is concerned.
@@ -69,6 +69,7 @@ fn try_screen<B: http_body::Body>(
 ) -> Result<Visit, Refused> {
     check_size(request, &door.limits)?;
     check_known_method(request)?;
+    check_target(request)?;
     let told = if transport.is_forwarded {
         Some(forwarded::read(request.headers()).ok_or_else(bad_request)?)
     } else {
@@ -78,6 +79,18 @@ fn try_screen<B: http_body::Body>(
         Some(name) => Host::parse(name).ok(),
         None => requested_host(request)?,
     };
+    let is_secure = match &told {
+        Some(told) => told.is_secure,
+        None => matches!(transport.channel, Channel::Tls { .. }),
+    };
+    if let Some(lan) = door.lan.as_ref().filter(|_lan| !is_secure)
+        && host.as_ref().is_some_and(|host| lan.is_at(host))
+    {
+        check_expectation(request)?;
+        check_method(request)?;
+        let reply = lan_page::answer(lan, request.uri().path());
+        return Err(Box::new(reply));
+    }
     let site = host.as_ref().and_then(|host| door.sites.find(host));
     let (Some(host), Some(site)) = (host, site) else {
         return Err(page(StatusCode::MISDIRECTED_REQUEST));
@@ -87,10 +100,6 @@ fn try_screen<B: http_body::Body>(
     }
     check_expectation(request)?;
     check_method(request)?;
-    let is_secure = match &told {
-        Some(told) => told.is_secure,
-        None => matches!(transport.channel, Channel::Tls { .. }),
-    };
     let secure = (!is_secure).then(|| https_location(door, &host, request.uri()));
     if let Some(location) = secure.flatten() {
         let status = StatusCode::PERMANENT_REDIRECT;
@@ -218,6 +227,24 @@ fn check_known_method<B>(request: &Request<B>) -> Result<(), Refused> {
     Err(explained(head))
 }
 
+/// Targets that HTTP/2 cannot have and the library lets through (RFC 9113 section 8.3.1); in HTTP/1.1
+/// the scanner beneath refuses them. A fragment of `:path` is gone before we see it.
+fn check_target<B>(request: &Request<B>) -> Result<(), Refused> {
+    if request.version() < Version::HTTP_2 {
+        return Ok(());
+    }
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    let has_path =
+        target.starts_with('/') || (target == "*" && request.method() == Method::OPTIONS);
+    // The library keeps no scheme where there is no authority.
+    if has_path && matches!(uri.scheme_str(), None | Some("http" | "https")) {
+        Ok(())
+    } else {
+        Err(bad_request())
+    }
+}
+
 fn check_method<B: http_body::Body>(request: &Request<B>) -> Result<(), Refused> {
     let has_body = !request.body().is_end_stream();
     let closing = |mut head: Head| {
@@ -260,4 +287,343 @@ fn https_location(door: &Door, host: &Host, uri: &Uri) -> Option<String> {
     let mut location = format!("https://{host}{port}");
     target.chars().for_each(|c| push_literal(c, &mut location));
     target.starts_with('/').then_some(location)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::body::BlobReader;
+    use crate::http::health::Assurances;
+    use crate::http::room::Rooms;
+    use crate::lan::Lan;
+    use crate::sites::{CacheBudget, Sites};
+    use crate::tls::{Certificates, Fallback, LocalCa, TlsResolver};
+    use http_body_util::Full;
+    use std::collections::{BTreeSet, HashMap};
+    use std::sync::Arc;
+    use verge_sync::clock::{Clock, UnixTime};
+    use verge_sync::{SiteId, Version as SiteVersion};
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    /// Serves these hosts, each with a certificate of its own; plain HTTP redirects to port 8443.
+    fn door(names: &[&str]) -> Door {
+        let dir = tempfile::tempdir().unwrap();
+        let hosts: BTreeSet<Host> = names.iter().map(|name| name.parse().unwrap()).collect();
+        let leaves = LocalCa::open(dir.path(), NOW).unwrap().ensure(&hosts, NOW);
+        let tls = TlsResolver::new(Certificates::new(leaves.unwrap(), Fallback::Refuse));
+        let sites = Sites::new(BlobReader::new(dir.path(), |_| {}), CacheBudget::default());
+        let site = |byte| SiteAt {
+            site: SiteId::from_bytes([byte; 32]),
+            version: SiteVersion::from_bytes([byte; 32]),
+            takeout_public: false,
+            left: None,
+        };
+        let shown: HashMap<Host, SiteAt> = hosts.into_iter().zip((1..).map(site)).collect();
+        sites.replace(shown);
+        Door {
+            sites: Arc::new(sites),
+            tls: Some(Arc::new(tls)),
+            limits: Limits::default(),
+            rooms: Arc::new(Rooms::new(1 << 20)),
+            clock: Clock::fixed(NOW),
+            https_port: Some(8443),
+            assurances: Assurances::default(),
+            lan: None,
+        }
+    }
+
+    /// A request, and what carries it.
+    #[derive(Clone, Copy)]
+    struct Row {
+        line: &'static str,
+        /// `None`: in the clear.
+        sni: Option<&'static str>,
+        is_forwarded: bool,
+        headers: &'static [(&'static str, &'static str)],
+        body: &'static str,
+    }
+
+    const PLAIN: Row = Row {
+        line: "GET / HTTP/1.1",
+        sni: None,
+        is_forwarded: false,
+        headers: &[("host", "a.example")],
+        body: "",
+    };
+    const SECURE: Row = Row {
+        sni: Some("a.example"),
+        ..PLAIN
+    };
+
+    fn ask(door: &Door, row: &Row) -> String {
+        let mut words = row.line.split(' ');
+        let mut word = || words.next().unwrap();
+        let (method, target, version) = (word(), word(), word());
+        let version = match version {
+            "HTTP/1.0" => Version::HTTP_10,
+            "HTTP/1.1" => Version::HTTP_11,
+            _ => Version::HTTP_2,
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(target)
+            .version(version);
+        for (name, value) in row.headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(row.body.as_bytes())).unwrap();
+        let channel = match row.sni {
+            None => Channel::Plain,
+            Some(name) => Channel::Tls {
+                sni: Some(name.parse().unwrap()),
+            },
+        };
+        let transport = Transport {
+            channel,
+            is_forwarded: row.is_forwarded,
+            claim: Claim::new(None),
+        };
+        match screen(door, &transport, &request) {
+            Screened::Visit(visit) if visit.is_secure => "secure".to_owned(),
+            Screened::Visit(_) => "plain".to_owned(),
+            Screened::Answered(reply) => {
+                let headers = &reply.head.headers;
+                let value = |name| headers.get(name).map(|value| value.to_str().unwrap());
+                let more = value("location").or(value("allow")).or(value("connection"));
+                let status = reply.head.status.as_u16().to_string();
+                more.map_or(status.clone(), |more| format!("{status} {more}"))
+            }
+        }
+    }
+
+    fn check(rows: &[(Row, &str)]) {
+        let door = door(&["a.example", "b.example", "node.local"]);
+        for (row, expected) in rows {
+            let (line, headers) = (row.line, row.headers);
+            assert_eq!(
+                ask(&door, row),
+                *expected,
+                "{line} {headers:?} {:?}",
+                row.sni
+            );
+        }
+    }
+
+    /// http.md section 1, "unknown host" and "host compare".
+    #[test]
+    fn hosts_are_told_apart() {
+        let host = |headers| Row { headers, ..SECURE };
+        let h2 = |line, headers| Row {
+            line,
+            headers,
+            ..SECURE
+        };
+        check(&[
+            (SECURE, "secure"),
+            (host(&[("host", "A.EXAMPLE.:443")]), "secure"),
+            (host(&[("host", "c.example")]), "421"),
+            (host(&[("host", "127.0.0.1")]), "421"),
+            (host(&[("host", "")]), "421"),
+            (host(&[("host", "b.example")]), "421"),
+            (host(&[]), "400 close"),
+            (
+                host(&[("host", "a.example"), ("host", "a.example")]),
+                "400 close",
+            ),
+            (h2("GET / HTTP/1.0", &[]), "421"),
+            (h2("GET http://a.example/ HTTP/1.1", &[]), "400 close"),
+            (
+                h2("GET http://a.example/ HTTP/1.1", &[("host", "a.example")]),
+                "secure",
+            ),
+            (
+                h2("GET http://a.example/ HTTP/1.1", &[("host", "b.example")]),
+                "400 close",
+            ),
+            (h2("GET https://a.example/ HTTP/2", &[]), "secure"),
+            (
+                h2("GET https://a.example:1/ HTTP/2", &[("host", "a.example")]),
+                "secure",
+            ),
+            (
+                h2("GET https://a.example/ HTTP/2", &[("host", "b.example")]),
+                "400 close",
+            ),
+            (h2("GET https://x@a.example/ HTTP/2", &[]), "400 close"),
+            (h2("GET ftp://a.example/ HTTP/2", &[]), "400 close"),
+            (h2("GET / HTTP/2", &[("host", "a.example")]), "secure"),
+            (h2("GET / HTTP/2", &[]), "400 close"),
+        ]);
+    }
+
+    /// http.md section 1, "method", and section 6, bodies and expectations.
+    #[test]
+    fn methods_bodies_and_expectations_have_their_answers() {
+        let of = |line, headers, body| Row {
+            line,
+            headers,
+            body,
+            ..SECURE
+        };
+        const HOST: &[(&str, &str)] = &[("host", "a.example")];
+        const LATER: &[(&str, &str)] = &[("host", "a.example"), ("expect", "100-continue")];
+        const PONY: &[(&str, &str)] = &[("host", "a.example"), ("expect", "a-pony")];
+        let allow = "405 GET, HEAD, OPTIONS";
+        check(&[
+            (of("GET / HTTP/1.1", HOST, ""), "secure"),
+            (of("HEAD / HTTP/1.1", HOST, ""), "secure"),
+            (of("OPTIONS / HTTP/1.1", HOST, ""), "204 GET, HEAD, OPTIONS"),
+            (of("OPTIONS * HTTP/1.1", HOST, ""), "204 GET, HEAD, OPTIONS"),
+            (of("POST / HTTP/1.1", HOST, ""), allow),
+            (of("BREW / HTTP/1.1", HOST, ""), allow),
+            (of("TRACE / HTTP/1.1", HOST, ""), allow),
+            // Whatever the host.
+            (of("TRACE / HTTP/1.1", &[("host", "c.example")], ""), allow),
+            (of("CONNECT c.example:443 HTTP/1.1", &[], ""), allow),
+            (of("GET / HTTP/1.1", HOST, "x"), "413 close"),
+            (of("HEAD / HTTP/1.1", HOST, "x"), "413 close"),
+            (of("OPTIONS / HTTP/1.1", HOST, "x"), "413 close"),
+            (of("POST / HTTP/1.1", HOST, "x"), allow),
+            (of("GET / HTTP/1.1", LATER, ""), "secure"),
+            (of("GET / HTTP/1.1", PONY, ""), "417"),
+            (of("POST / HTTP/1.1", PONY, ""), "417"),
+        ]);
+    }
+
+    /// http.md section 6, "Port 80", and section 1, `*.local`.
+    #[test]
+    fn plain_http_redirects_where_a_certificate_is_valid() {
+        let of = |line, headers| Row {
+            line,
+            headers,
+            ..PLAIN
+        };
+        let challenge = "GET /.well-known/acme-challenge/x HTTP/1.1";
+        const A: &[(&str, &str)] = &[("host", "a.example")];
+        let rows = [
+            (
+                of("GET /a//b?c HTTP/1.1", A),
+                "308 https://a.example:8443/a//b?c",
+            ),
+            (of("HEAD /a HTTP/1.1", A), "308 https://a.example:8443/a"),
+            (of(challenge, A), "plain"),
+            (of("GET / HTTP/1.1", &[("host", "node.local")]), "plain"),
+            (of("GET / HTTP/1.1", &[("host", "c.example")]), "421"),
+        ];
+        check(&rows);
+        let local = Row {
+            sni: Some("node.local"),
+            headers: &[("host", "node.local")],
+            ..SECURE
+        };
+        // No HSTS for it.
+        check(&[(local, "plain")]);
+        let mut door = door(&["a.example"]);
+        door.https_port = None;
+        assert_eq!(ask(&door, &PLAIN), "plain");
+        door.https_port = Some(443);
+        assert_eq!(ask(&door, &PLAIN), "308 https://a.example/");
+        door.tls = Some(Arc::default());
+        assert_eq!(ask(&door, &PLAIN), "plain");
+    }
+
+    /// http.md section 1, the region's LAN page: before a site of that name, in the clear only.
+    #[test]
+    fn the_lan_page_has_one_host_and_no_tls() {
+        let mut door = door(&["a.example", "node.local"]);
+        let ca = Some("-----BEGIN".to_owned());
+        let lan = Lan::new("node.local".parse().unwrap(), ca);
+        door.lan = Some(Arc::new(lan));
+        const HOST: &[(&str, &str)] = &[("host", "NODE.local.:80")];
+        let of = |line| Row {
+            line,
+            headers: HOST,
+            ..PLAIN
+        };
+        let rows = [
+            (of("GET / HTTP/1.1"), "200"),
+            (of("HEAD /?x HTTP/1.1"), "200"),
+            (of("GET /.well-known/verge/ca.crt HTTP/1.1"), "200"),
+            (of("GET /.well-known/verge/ca.crt/ HTTP/1.1"), "404"),
+            (of("GET /.well-known/verge/health HTTP/1.1"), "404"),
+            (of("GET /index.html HTTP/1.1"), "404"),
+            (of("GET /%2F HTTP/1.1"), "400"),
+            (of("POST / HTTP/1.1"), "405 GET, HEAD, OPTIONS"),
+            (of("OPTIONS / HTTP/1.1"), "204 GET, HEAD, OPTIONS"),
+            (PLAIN, "308 https://a.example:8443/"),
+            (
+                Row {
+                    headers: &[("host", "x.node.local")],
+                    ..PLAIN
+                },
+                "421",
+            ),
+            // Over TLS the name is a site's, if it has one.
+            (
+                Row {
+                    sni: Some("node.local"),
+                    headers: HOST,
+                    ..SECURE
+                },
+                "plain",
+            ),
+        ];
+        for (row, expected) in rows {
+            assert_eq!(ask(&door, &row), expected, "{} {:?}", row.line, row.headers);
+        }
+        door.lan = Some(Arc::new(Lan::new("node.local".parse().unwrap(), None)));
+        let ca = of("GET /.well-known/verge/ca.crt HTTP/1.1");
+        assert_eq!(ask(&door, &ca), "404");
+    }
+
+    /// http.md section 6, `X-Forwarded-*`.
+    #[test]
+    fn a_proxy_that_is_believed_names_the_host_and_the_protocol() {
+        let from = |headers| Row {
+            is_forwarded: true,
+            headers,
+            ..PLAIN
+        };
+        const FOR: (&str, &str) = ("x-forwarded-for", "192.0.2.1");
+        const HTTPS: (&str, &str) = ("x-forwarded-proto", "https");
+        const HTTP: (&str, &str) = ("x-forwarded-proto", "http");
+        const UP: (&str, &str) = ("host", "upstream");
+        check(&[
+            (from(&[("host", "a.example"), FOR, HTTPS]), "secure"),
+            (
+                from(&[("host", "a.example"), FOR, HTTP]),
+                "308 https://a.example:8443/",
+            ),
+            (
+                from(&[UP, FOR, HTTPS, ("x-forwarded-host", "b.example")]),
+                "secure",
+            ),
+            (from(&[UP, FOR, HTTPS]), "421"),
+            (from(&[UP, HTTPS]), "400 close"),
+            (from(&[UP, FOR]), "400 close"),
+        ]);
+    }
+
+    /// http.md section 6, limits, on both sides.
+    #[test]
+    fn sizes_have_limits_with_two_sides() {
+        let mut door = door(&["a.example"]);
+        door.limits.uri_bytes_max = 10;
+        door.limits.header_count_max = 3;
+        let line = |line| Row { line, ..SECURE };
+        assert_eq!(ask(&door, &line("GET /123456789 HTTP/1.1")), "secure");
+        assert_eq!(ask(&door, &line("GET /1234567890 HTTP/1.1")), "414 close");
+        assert_eq!(ask(&door, &line("GET /1234567?9 HTTP/1.1")), "secure");
+        assert_eq!(ask(&door, &line("GET /1234567?90 HTTP/1.1")), "414 close");
+        let lines = |headers| Row { headers, ..SECURE };
+        const HOST: (&str, &str) = ("host", "a.example");
+        const X: (&str, &str) = ("x", "y");
+        const CRUMB: (&str, &str) = ("cookie", "z");
+        assert_eq!(ask(&door, &lines(&[HOST, X, X])), "secure");
+        assert_eq!(ask(&door, &lines(&[HOST, X, X, X])), "431");
+        // Crumbs of one cookie are one line.
+        assert_eq!(ask(&door, &lines(&[HOST, X, CRUMB, CRUMB])), "secure");
+        assert_eq!(ask(&door, &lines(&[HOST, X, X, CRUMB])), "431");
+    }
 }

@@ -86,17 +86,22 @@ impl Target {
         self.origin.is_empty()
     }
 
-    /// Whether a part of the path could be `..` with what a path gives: its parts are neither `.` nor
-    /// `..`, and only what a `*` stands for can be empty.
-    pub(super) fn can_climb(&self) -> bool {
-        ["", "x"].into_iter().any(|value| {
-            let text = |part: &Part| match part {
-                Part::Text(text) => text.clone(),
-                Part::Capture(_) => value.to_owned(),
-            };
-            let path: String = self.path.iter().map(text).collect();
-            path.split('/').any(|part| part == "..")
-        })
+    /// Whether a part of the path could be `..`: with what a query gives, which may be anything, or
+    /// with what a path gives, whose parts are neither `.` nor `..`, and where only what a `*` stands
+    /// for can be empty.
+    pub(super) fn can_climb(&self, is_of_the_query: impl Fn(&str) -> bool) -> bool {
+        let is_free = |part: &Part| matches!(part, Part::Capture(name) if is_of_the_query(name));
+        let is_dotted = || {
+            ["", "x"].into_iter().any(|value| {
+                let text = |part: &Part| match part {
+                    Part::Text(text) => text.clone(),
+                    Part::Capture(_) => value.to_owned(),
+                };
+                let path: String = self.path.iter().map(text).collect();
+                path.split('/').any(|part| part == "..")
+            })
+        };
+        self.path.iter().any(is_free) || is_dotted()
     }
 
     /// The whole, with the request's query where the target has none. A target of this site begins

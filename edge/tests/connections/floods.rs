@@ -266,6 +266,7 @@ async fn bodies_are_refused_and_the_stream_reset_without_error() {
     let heard = visitor.hear().await;
     // Only the body that did not end is cut off.
     assert_eq!((heard.answer_count, heard.reset_count), (3, 1), "{heard:?}");
+    assert_eq!(heard.reset_code, Some(0), "NO_ERROR: {heard:?}");
 }
 
 /// h2spec, http2/8.1/1 and 8.1.2.1/3, failed whenever the answer was sent before the fault came.

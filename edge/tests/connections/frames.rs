@@ -30,10 +30,14 @@ pub(crate) struct Attacker {
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) goaway_code: Option<u32>,
+    /// Why the last stream was reset.
+    pub(crate) reset_code: Option<u32>,
     pub(crate) reset_count: usize,
     pub(crate) answer_count: usize,
     /// Of the answers, those that begin with `:status: 200`.
     pub(crate) good_count: usize,
+    /// Their first bytes, of which each stands for a status (RFC 7541, appendix A).
+    pub(crate) statuses: Vec<u8>,
 }
 
 impl Attacker {
@@ -106,6 +110,19 @@ pub(crate) fn head(method: u8, path: &str) -> Vec<u8> {
     block
 }
 
+/// A header block of lines that are written out, never indexed.
+pub(crate) fn lines(lines: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in lines {
+        block.push(0x10);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend(text.as_bytes());
+        }
+    }
+    block
+}
+
 async fn listen(mut reader: ReadHalf<TlsStream<TcpStream>>) -> Heard {
     let mut heard = Heard::default();
     while listen_once(&mut reader, &mut heard).await.is_ok() {}
@@ -126,10 +143,15 @@ async fn listen_once(
             let code = payload[4..8].try_into().unwrap();
             heard.goaway_code = Some(u32::from_be_bytes(code));
         }
-        RST_STREAM => heard.reset_count += 1,
+        RST_STREAM => {
+            heard.reset_count += 1;
+            let code = payload.as_slice().try_into().unwrap();
+            heard.reset_code = Some(u32::from_be_bytes(code));
+        }
         HEADERS => {
             heard.answer_count += 1;
             heard.good_count += usize::from(payload.first() == Some(&0x88));
+            heard.statuses.extend(payload.first());
         }
         _ => {}
     }

@@ -24,6 +24,8 @@ async fn check(edge: &TestEdge, bytes: &str, expected: u16) {
     let answer = raw(edge, request.as_bytes()).await;
     assert_eq!(statuses(&answer), [200, expected], "{bytes:?}: {answer}");
     assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    let is_explained = answer.contains("\r\ncontent-type: text/html") && !answer.ends_with("\r\n");
+    assert!(is_explained, "{bytes:?}: {answer}");
     let mut stream = TcpStream::connect(edge.http()).await.unwrap();
     stream.set_nodelay(true).unwrap();
     for byte in request.as_bytes() {
@@ -86,6 +88,16 @@ async fn malformed_heads_are_refused_after_what_came_before_is_answered() {
             400,
         ),
         ("\x16\x03\x01\x02\0\x01\0\r\n\r\n", 400),
+        // The library refuses these with an empty page of its own.
+        ("GET /a<b HTTP/1.1\r\nHost: garden.example\r\n\r\n", 400),
+        ("GET /a>b HTTP/1.1\r\nHost: garden.example\r\n\r\n", 400),
+        ("GET /?\" HTTP/1.1\r\nHost: garden.example\r\n\r\n", 400),
+        ("GET /?a<b HTTP/1.1\r\nHost: garden.example\r\n\r\n", 400),
+        ("GET /a#b HTTP/1.1\r\nHost: garden.example\r\n\r\n", 400),
+        (
+            "GET http://garden.example/<b> HTTP/1.1\r\nHost: garden.example\r\n\r\n",
+            400,
+        ),
     ];
     for (bytes, expected) in rows {
         check(&edge, bytes, expected).await;

@@ -14,6 +14,7 @@ mod floods;
 mod frames;
 mod framing;
 mod proxies;
+mod requests;
 
 use support::edge::{Setup, TestEdge};
 use support::sample::{Blobs, file, noise};

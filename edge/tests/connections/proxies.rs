@@ -2,7 +2,7 @@
 
 use super::{Setup, start, start_plain};
 use crate::support::edge::TestEdge;
-use crate::support::visitor::raw;
+use crate::support::visitor::{SECURE, Visitor, raw};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::sync::Arc;
@@ -43,6 +43,36 @@ fn behind_http_proxy() -> Setup {
             forwarded_from: loopback(),
         },
         ..Setup::default()
+    }
+}
+
+/// The word of a proxy that speaks HTTP/2, in turn with that of one that does not.
+#[tokio::test]
+async fn an_http_proxy_may_speak_either_protocol() {
+    let (_blobs, edge) = start(behind_http_proxy());
+    let (from, https) = (
+        ("x-forwarded-for", "192.0.2.9"),
+        ("x-forwarded-proto", "https"),
+    );
+    let rows: &[(&[(&str, &str)], u16)] = &[
+        (&[from, https], 200),
+        (&[from, ("x-forwarded-proto", "http")], 308),
+        (&[from, https, ("x-forwarded-host", "other.example")], 421),
+        (&[from, https, ("x-forwarded-host", "garden.example")], 200),
+        (&[from, ("x-forwarded-proto", "gopher")], 400),
+        (&[https], 400),
+        (&[], 400),
+    ];
+    for via in SECURE {
+        for (lines, status) in rows {
+            let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+            let answer = visitor.get("/a.txt", lines).await;
+            assert_eq!(answer.status, *status, "{via:?} {lines:?}");
+        }
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        let lines = [from, https, ("x-forwarded-host", "garden.example")];
+        let answer = visitor.ask("GET", "upstream", "/a.txt", &lines).await;
+        assert_eq!(answer.body, "first", "{via:?}");
     }
 }
 

@@ -3,6 +3,11 @@
 use crate::support::edge::{Setup, TestEdge};
 use crate::support::sample::{Blobs, File, decode, file, noise};
 use crate::support::visitor::{Answer, SECURE, Via, Visitor, raw};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Request;
+use http_body_util::Empty;
+use sha2::{Digest as _, Sha256};
 use std::fs;
 use verge_edge::http::body::Damage;
 use verge_sync::manifest::Manifest;
@@ -19,6 +24,8 @@ fn files() -> Vec<File> {
         file("docs/index.html", PAGE.repeat(30)),
         file("docs/404.html", "<p>No such document.</p>\n".repeat(10)),
         file("caf\u{e9}.html", PAGE.repeat(5)),
+        file("both.html", PAGE.repeat(6)),
+        file("both/index.html", PAGE.repeat(7)),
         file("empty.txt", ""),
         file("photo.bin", noise(1, 100_000)),
         file("film.bin", noise(2, 3_000_000)),
@@ -51,12 +58,22 @@ async fn every_path_has_its_answer_on_both_protocols() {
         ("GET", "/about/", 307, Some("/about")),
         ("GET", "/docs?x", 307, Some("/docs/?x")),
         ("GET", "/docs/index.html", 307, Some("/docs/")),
+        ("GET", "/docs/index", 307, Some("/docs/")),
+        ("GET", "/docs.html", 307, Some("/docs/")),
+        ("GET", "/both", 200, None),
+        ("GET", "/both/", 200, None),
+        ("GET", "/both.html", 307, Some("/both")),
+        ("GET", "/both/index.html", 307, Some("/both/")),
+        ("GET", "/./about", 307, Some("/about")),
         ("GET", "//about", 308, Some("/about")),
         ("GET", "/%61bout", 308, Some("/about")),
         ("GET", "/caf%C3%A9", 200, None),
         ("GET", "/caf%c3%a9", 308, Some("/caf%C3%A9")),
         ("GET", "/%2e%2e/etc/passwd", 400, None),
         ("GET", "/a%2Fb", 400, None),
+        ("GET", "/a%5Cb", 400, None),
+        ("GET", "/a%00b", 400, None),
+        ("GET", "/%C3", 400, None),
         ("GET", "/nothing", 404, None),
         ("GET", "/empty.txt", 200, None),
         ("GET", "/.well-known/acme-challenge/x", 404, None),
@@ -229,6 +246,91 @@ async fn a_visitor_who_has_it_gets_304() {
     }
 }
 
+/// RFC 9110 section 5.6.7: three forms of a date; section 5.3: lines of one field are one list.
+#[tokio::test]
+async fn dates_of_every_form_and_tags_in_several_lines_count() {
+    let (_blobs, edge) = start();
+    let dates = [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 304),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 304),
+        ("Sun Nov  6 08:49:37 1994", 304),
+        ("Sun, 06 Nov 1994 08:49:36 GMT", 200),
+        ("Sunday, 06-Nov-94 08:49:36 GMT", 200),
+        ("Sun Nov  6 08:49:36 1994", 200),
+        ("06 Nov 1994 08:49:37", 200),
+    ];
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        for (date, status) in dates {
+            let since = visitor.get("/about", &[("if-modified-since", date)]).await;
+            assert_eq!(since.status, status, "{via:?} {date}");
+            let unmodified = if date.contains("08:49:36") { 412 } else { 200 };
+            let until = [("if-unmodified-since", date)];
+            let until = visitor.get("/about", &until).await;
+            assert_eq!(until.status, unmodified, "{via:?} {date}");
+            let part = [("if-range", date), ("range", "bytes=0-1")];
+            let status = if status == 304 { 206 } else { 200 };
+            let part = visitor.get("/about", &part).await;
+            assert_eq!(part.status, status, "{via:?} {date}");
+        }
+        let first = visitor.get("/about", &[]).await;
+        let tag = first.header("etag").unwrap();
+        let known = [("if-none-match", "\"x\""), ("if-none-match", tag)];
+        assert_eq!(visitor.get("/about", &known).await.status, 304, "{via:?}");
+        let known = [("if-match", "\"x\", \"y\""), ("if-match", tag)];
+        assert_eq!(visitor.get("/about", &known).await.status, 200, "{via:?}");
+        let other = [("if-none-match", "\"x\""), ("if-none-match", "W/\"y\"")];
+        assert_eq!(visitor.get("/about", &other).await.status, 200, "{via:?}");
+    }
+}
+
+/// RFC 9530: of the form that is sent, whichever part of it.
+#[tokio::test]
+async fn the_digest_that_is_asked_for_is_of_the_form_that_is_sent() {
+    let (_blobs, edge) = start();
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        for coding in ["identity", "br", "zstd", "gzip"] {
+            let asked = [
+                ("accept-encoding", coding),
+                ("want-repr-digest", "sha-256=1"),
+            ];
+            let whole = visitor.get("/about", &asked).await;
+            let sum = STANDARD.encode(Sha256::digest(&whole.body));
+            let digest = format!("sha-256=:{sum}:");
+            let sent = whole.header("repr-digest");
+            assert_eq!(sent, Some(digest.as_str()), "{via:?} {coding}");
+            let part = [&asked[..], &[("range", "bytes=0-1")]].concat();
+            let part = visitor.get("/about", &part).await;
+            assert_eq!(part.status, 206);
+            let sent = part.header("repr-digest");
+            assert_eq!(sent, Some(digest.as_str()), "{via:?} {coding}");
+            let unasked = [("accept-encoding", coding)];
+            let unasked = visitor.get("/about", &unasked).await;
+            assert_eq!(unasked.header("repr-digest"), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn expectations_and_tunnels_have_their_answers_on_both_protocols() {
+    let (_blobs, edge) = start();
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        for (expected, status) in [("100-continue", 200), ("a-pony", 417)] {
+            let answer = visitor.get("/", &[("expect", expected)]).await;
+            assert_eq!(answer.status, status, "{via:?} {expected}");
+        }
+    }
+    let mut visitor = Visitor::connect(&edge, Via::Http2, "garden.example").await;
+    let tunnel = Request::builder()
+        .method("CONNECT")
+        .uri("other.example:443");
+    let answer = visitor.send(tunnel.body(Empty::new()).unwrap()).await;
+    assert_eq!(answer.unwrap().status, 405);
+    assert_eq!(visitor.get("/", &[]).await.status, 200);
+}
+
 #[tokio::test]
 async fn only_proven_names_are_kept_for_good() {
     let (_blobs, edge) = start();
@@ -296,6 +398,9 @@ async fn hosts_are_told_apart() {
         ("GET / HTTP/1.1\r\nHost: other.example\r\n", "421"),
         ("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n", "421"),
         ("GET / HTTP/1.1\r\nHost: \r\n", "421"),
+        // International names are asked for as A-labels.
+        ("GET / HTTP/1.1\r\nHost: xn--grten-gra.example\r\n", "421"),
+        ("GET / HTTP/1.1\r\nHost: g\u{e4}rten.example\r\n", "400"),
         ("GET / HTTP/1.1\r\n", "400"),
         (
             "GET / HTTP/1.1\r\nHost: garden.example\r\nHost: garden.example\r\n",

@@ -53,6 +53,57 @@ async fn one_site_s_connection_does_not_show_another() {
     }
 }
 
+/// A certificate that is its own authority, for these names.
+fn self_signed(names: &[&str]) -> (Arc<Certificate>, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let params = rcgen::CertificateParams::new(names).unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    let certificate = Certificate::from_pem(pem.as_bytes(), key.serialize_pem().as_bytes());
+    (Arc::new(certificate.unwrap()), pem)
+}
+
+#[tokio::test]
+async fn sites_of_one_certificate_share_a_connection() {
+    let (_blobs, mut edge) = start();
+    let (both, pem) = self_signed(&["garden.example", "bakery.example"]);
+    edge.tls
+        .replace(Certificates::new([both], Fallback::Refuse));
+    edge.ca_pem = pem;
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        let rows = [
+            ("garden.example", 200),
+            ("bakery.example", 200),
+            ("other.example", 421),
+        ];
+        for (host, status) in rows {
+            let answer = visitor.ask("GET", host, "/", &[]).await;
+            assert_eq!(answer.status, status, "{via:?} {host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_the_one_that_is_shown() {
+    let (_blobs, mut edge) = start();
+    let mut shown = Vec::new();
+    for _ in 0..2 {
+        let (renewed, pem) = self_signed(&["garden.example"]);
+        edge.tls
+            .replace(Certificates::new([renewed], Fallback::Refuse));
+        // Who trusts only the new one is content: the old one is not shown any more.
+        edge.ca_pem = pem;
+        for protocol in [&b"h2"[..], b"http/1.1"] {
+            let stream = secure(&edge, "garden.example", protocol).await.unwrap();
+            let chain = stream.get_ref().1.peer_certificates().unwrap();
+            shown.push(chain[0].to_vec());
+        }
+    }
+    shown.dedup();
+    assert_eq!(shown.len(), 2);
+}
+
 #[tokio::test]
 async fn port_80_redirects_while_a_valid_certificate_is_there() {
     let (_blobs, edge) = start();

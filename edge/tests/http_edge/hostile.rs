@@ -20,7 +20,9 @@ fn start() -> (Blobs, TestEdge) {
     ];
     let rules = RuleFiles {
         headers: Some("/*\n  X-Garden: yes\n".into()),
-        redirects: Some("/r/:x/* /t/:x/:splat\n/q q=:q /t/:q\n".into()),
+        redirects: Some(
+            "/r/:x/* /t/:x/:splat\n/q q=:q /t/:q\n/g/* /:splat/:splat/:splat/:splat\n".into(),
+        ),
     };
     let version = blobs.publish_with(&files, &rules);
     let edge = Setup::default().start(&blobs, version);
@@ -94,6 +96,24 @@ async fn long_and_composed_names_are_found() {
         }
         let missing = format!("/{}", "x/".repeat(2_000));
         assert_eq!(visitor.get(&missing, &[]).await.status, 404);
+    }
+}
+
+/// A target of 24 times what was asked for was sent: 200 KB that no room was taken for, for each of a
+/// hundred streams.
+#[tokio::test]
+async fn what_grows_in_a_location_has_an_end() {
+    let (_blobs, edge) = start();
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        for (length, status) in [(4_000, 301), (4_100, 414), (8_000, 414)] {
+            let target = format!("/g/{}", "x".repeat(length));
+            let answer = visitor.get(&target, &[]).await;
+            assert_eq!(answer.status, status, "{via:?} {length}");
+            let location = answer.header("location").map_or(0, str::len);
+            assert!(location <= 16 << 10, "{via:?} {length}");
+        }
+        assert_eq!(visitor.get("/", &[]).await.status, 200);
     }
 }
 

@@ -14,6 +14,8 @@ mod curl;
 mod faults;
 mod handshakes;
 mod hostile;
+mod lan;
+mod left;
 mod ranges;
 mod rules;
 mod swaps;

@@ -13,7 +13,7 @@ const REDIRECTS: &str = "/old/* /new/:splat 301\n\
     /id id=:id /item/:id 302\n\
     /lang /de/ 302 Language=de\n/lang /en/ 302\n\
     /about /hidden 302\n/forced.css /style.css 200!\n\
-    /app/* /index.html 200\n/gone/* /gone.html 410\n/law /gone.html 451\n/no /gone.html 404\n\
+    /app/* /index.html 200\n/hop /hopped 200\n/hopped /index.html 200\n/gone/* /gone.html 410\n/law /gone.html 451\n/no /gone.html 404\n\
     /out/* https://other.example/x/:splat 302\n/evil/* /:splat 302\n\
     /.well-known/* /index.html 200!\n";
 
@@ -130,6 +130,9 @@ async fn rules_send_visitors_where_they_say() {
         ("/about", 200, None),
         ("/forced.css", 200, None),
         ("/app", 200, None),
+        // One hop: no other rule is asked.
+        ("/hop", 404, None),
+        ("/hopped", 200, None),
         ("/app/deep/link?x", 200, None),
         ("//app/deep", 308, Some("/app/deep")),
         ("/gone/x", 410, None),
@@ -257,6 +260,87 @@ async fn the_site_s_fields_are_on_200_206_304_and_its_own_pages() {
     let answer = plain.get("/about", &[]).await;
     assert_eq!(answer.header("strict-transport-security"), None);
     assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+}
+
+/// RFC 9110 section 15.4.5: what a 200 would have said of these is said by the 304.
+#[tokio::test]
+async fn expires_and_content_location_of_the_site_are_on_a_304() {
+    let blobs = Blobs::new();
+    let expires = "Thu, 01 Jan 2043 00:00:00 GMT";
+    let rules = RuleFiles {
+        headers: Some(
+            format!("/*\n  Expires: {expires}\n  Content-Location: /index.html\n").into(),
+        ),
+        redirects: None,
+    };
+    let version = blobs.publish_with(&[file("index.html", "front")], &rules);
+    let edge = Setup::default().start(&blobs, version);
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        for (lines, status) in [(&[][..], 200), (&[("if-none-match", "*")][..], 304)] {
+            let answer = visitor.get("/", lines).await;
+            assert_eq!(answer.status, status, "{via:?}");
+            assert_eq!(answer.header("expires"), Some(expires), "{via:?} {status}");
+            let location = answer.header("content-location");
+            assert_eq!(location, Some("/index.html"), "{via:?} {status}");
+        }
+    }
+}
+
+/// No authority certifies a name below `.local`, and the next visit may be in the clear.
+#[tokio::test]
+async fn browsers_are_not_told_to_insist_on_tls_for_local_names() {
+    let blobs = Blobs::new();
+    let rules = RuleFiles {
+        headers: Some("/*\n  Strict-Transport-Security: max-age=1000\n".into()),
+        redirects: None,
+    };
+    let version = blobs.publish_with(&[file("index.html", "front")], &rules);
+    let setup = Setup {
+        hosts: vec!["garden.example", "garden.local"],
+        ..Setup::default()
+    };
+    let edge = setup.start(&blobs, version);
+    let rows = [
+        ("garden.example", Some("max-age=1000")),
+        ("garden.local", None),
+    ];
+    for via in SECURE {
+        for (host, expected) in rows {
+            let mut visitor = Visitor::connect(&edge, via, host).await;
+            let answer = visitor.ask("GET", host, "/", &[]).await;
+            assert_eq!(answer.body, "front", "{via:?} {host}");
+            let hsts = answer.header("strict-transport-security");
+            assert_eq!(hsts, expected, "{via:?} {host}");
+        }
+    }
+    let mut visitor = Visitor::connect(&edge, Via::Plain, "garden.local").await;
+    let answer = visitor.ask("GET", "garden.local", "/", &[]).await;
+    assert_eq!(answer.body, "front", "not redirected");
+}
+
+/// As editors on other systems save them.
+#[tokio::test]
+async fn rule_files_may_begin_with_a_mark_and_end_lines_with_two_bytes() {
+    let blobs = Blobs::new();
+    let rules = RuleFiles {
+        headers: Some("\u{feff}/*\r\n  X-A: one\r\n\r\n/b\r\n  X-B: two\r\n".into()),
+        redirects: Some("\u{feff}/old /b 301\r\n# a remark\r\n/older /b 302\r\n".into()),
+    };
+    let files = [file("index.html", "front"), file("b.html", "back")];
+    let version = blobs.publish_with(&files, &rules);
+    let edge = Setup::default().start(&blobs, version);
+    for via in SECURE {
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        for (target, status) in [("/old", 301), ("/older", 302)] {
+            let moved = visitor.get(target, &[]).await;
+            assert_eq!(moved.status, status, "{via:?}");
+            assert_eq!(moved.header("location"), Some("/b"), "{via:?}");
+        }
+        let page = visitor.get("/b", &[]).await;
+        assert_eq!(page.header("x-a"), Some("one"), "{via:?}");
+        assert_eq!(page.header("x-b"), Some("two"), "{via:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What no kept deploy names is removed; what one names is not.
 
 use crate::harness::{Node, Publisher, page, text};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use verge_edge::node_keys::NodeKeys;
@@ -23,16 +24,7 @@ fn only_kept_versions_stay_on_disk() {
     }
     let data = node.data().to_owned();
     assert!(node.stop().success());
-    let removed = {
-        let store = Store::open(&data, Arc::new(LocalDisk)).unwrap();
-        let keys = NodeKeys::read(&data).unwrap();
-        let region = RegionView::open(store.clone(), keys, |_effect, _slot| {}).unwrap();
-        let live = region.live_blobs().unwrap();
-        let first = store.collect(&live, Duration::ZERO, stopwatch()).unwrap();
-        let again = store.collect(&live, Duration::ZERO, stopwatch()).unwrap();
-        assert_eq!(again.removed_count, 0);
-        first.removed_count
-    };
+    let removed = collect(&data);
     // Of each of the four oldest: at least the manifest, the flat sequence and a pack.
     assert!(removed >= 12, "{removed} blobs removed");
     node.restart();
@@ -56,6 +48,62 @@ fn only_kept_versions_stay_on_disk() {
         "{}",
         text(&gone.stderr)
     );
+}
+
+/// Removes what nothing names any more, as a collection after the grace period does.
+fn collect(data: &Path) -> u64 {
+    let store = Store::open(data, Arc::new(LocalDisk)).unwrap();
+    let keys = NodeKeys::read(data).unwrap();
+    let region = RegionView::open(store.clone(), keys, |_effect, _slot| {}).unwrap();
+    let live = region.live_blobs().unwrap();
+    let first = store.collect(&live, Duration::ZERO, stopwatch()).unwrap();
+    let again = store.collect(&live, Duration::ZERO, stopwatch()).unwrap();
+    assert_eq!(again.removed_count, 0);
+    first.removed_count
+}
+
+/// The assets of a version that was rolled back were gone at once, though visitors had its pages
+/// open; a push after the rollback carried those of the old version only.
+#[test]
+fn hashed_assets_outlast_a_rollback_and_the_pushes_after_it() {
+    let mut node = Node::found();
+    let publisher = Publisher::with_site(&node, "ana", "back");
+    let host = "back.sites.localhost";
+    let mut assets: Vec<(String, &str)> = Vec::new();
+    let mut push = |node: &Node, words: &'static str| {
+        for (old, _) in &assets {
+            drop(std::fs::remove_file(publisher.work().join(old)));
+        }
+        let hash = Digest::of(words.as_bytes()).to_string();
+        let name = format!("app.{}.css", hash.get(..10).unwrap());
+        publisher.write(&name, words);
+        publisher.write("index.html", format!("<link href={name}>{words}"));
+        publisher.commit(words);
+        publisher.push_ok(node, "back", "main");
+        assets.push((name, words));
+        assets.clone()
+    };
+    let check = |node: &Node, assets: &[(String, &str)]| {
+        for (name, words) in assets {
+            let shown = page(node, host, &format!("/{name}"));
+            assert_eq!(shown, Ok(words.as_bytes().to_vec()), "{name}");
+        }
+    };
+    push(&node, "a");
+    let assets = push(&node, "b");
+    node.verge_ok(&["site", "rollback", "back"]);
+    assert!(page(&node, host, "/").unwrap().ends_with(b">a"));
+    check(&node, &assets);
+    let assets = push(&node, "c");
+    check(&node, &assets);
+    node.verge_ok(&["site", "rollback", "back"]);
+    let assets = push(&node, "d");
+    check(&node, &assets);
+    let data = node.data().to_owned();
+    assert!(node.stop().success());
+    collect(&data);
+    node.restart();
+    check(&node, &assets);
 }
 
 #[test]

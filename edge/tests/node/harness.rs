@@ -71,6 +71,28 @@ impl Node {
         }
     }
 
+    /// Starts a node that logs all it can to a file.
+    pub(crate) fn start_talkative(data: &Path, log: &Path) -> Self {
+        let mut child = Command::new(VERGE)
+            .args(["serve", "--data"])
+            .arg(data)
+            .env("VERGE_LOG", "trace")
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            folder: None,
+            data: data.to_owned(),
+            child: Some(child),
+            ready: Ready::parse(&line).unwrap(),
+        }
+    }
+
     pub(crate) fn data(&self) -> &Path {
         &self.data
     }

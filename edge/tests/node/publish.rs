@@ -1,6 +1,8 @@
 //! `git push` becomes a page: a real node, real git over real SSH, real TLS.
 
-use crate::harness::{Node, Publisher, block_on, count, files, fixture, get, page, proving, text};
+use crate::harness::{
+    Node, Publisher, block_on, count, files, fixture, get, init, page, proving, text,
+};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use verge_edge::cli::client::Protocol;
@@ -263,6 +265,98 @@ fn unknown_host_gets_no_page_and_no_certificate() {
     assert!(answer.is_err(), "{answer:?}");
 }
 
+/// Attackers choose names: a log that repeats them is theirs to fill, and visitors' ways are nobody's
+/// business.
+#[test]
+fn no_log_names_what_a_visitor_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, log) = (folder.path().join("node"), folder.path().join("log"));
+    init(&data);
+    let mut node = Node::start_talkative(&data, &log);
+    let publisher = Publisher::with_site(&node, "ana", "quiet");
+    publisher.write("index.html", "quiet");
+    publisher.commit("one");
+    publisher.push_ok(&node, "quiet", "main");
+    let address = node.ready().http.unwrap();
+    for host in ["strange-name.example", "quiet.sites.localhost"] {
+        let output = std::process::Command::new("curl")
+            .args(["-s", "-o", "/dev/null", "--max-time", "10"])
+            .args(["-H", &format!("Host: {host}")])
+            .arg(format!("http://{address}/strange-path?strange-query"))
+            .status();
+        assert!(output.unwrap().success());
+    }
+    let visitor = node.visitor();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let unknown = visitor.get(protocol, "strange-name.example", "/", "identity");
+        assert!(block_on(unknown).is_err());
+        let missing = "/strange-path?strange-query";
+        let missing = get(&node, protocol, "quiet.sites.localhost", missing, "br");
+        assert_eq!(missing.head.status, 404);
+    }
+    assert!(node.stop().success());
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("TRACE") || log.contains("DEBUG"), "{log}");
+    assert!(!log.contains("strange"), "{log}");
+}
+
+#[test]
+fn what_is_not_for_visitors_is_not_served() {
+    let node = Node::found();
+    let publisher = Publisher::with_site(&node, "ana", "parts");
+    let files = [
+        ("index.html", "<p>front"),
+        ("_redirects", "/old / 302\n"),
+        ("_headers", "/*\n  X-Part: yes\n"),
+        ("verge.toml", ""),
+        (".hidden", "hidden"),
+        ("folder/.hidden/x.txt", "hidden"),
+        (
+            ".well-known/security.txt",
+            "Contact: mailto:a@example.org\n",
+        ),
+        ("data.unheard-of", "what"),
+        ("caf\u{e9}.txt", "one spelling"),
+        ("CAF\u{c9}.txt", "another"),
+    ];
+    for (path, text) in files {
+        publisher.write(path, text);
+    }
+    publisher.commit("all");
+    let log = publisher.push_ok(&node, "parts", "main");
+    assert!(
+        log.contains("CAF\u{c9}.txt"),
+        "names that collide are told of: {log}"
+    );
+    let rows = [
+        ("/", 200, "text/html; charset=utf-8"),
+        (
+            "/.well-known/security.txt",
+            200,
+            "text/plain; charset=utf-8",
+        ),
+        ("/data.unheard-of", 200, "application/octet-stream"),
+        ("/old", 302, ""),
+        ("/_redirects", 404, ""),
+        ("/_headers", 404, ""),
+        ("/verge.toml", 404, ""),
+        ("/.hidden", 404, ""),
+        ("/folder/.hidden/x.txt", 404, ""),
+        ("/.git/config", 404, ""),
+    ];
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        for (path, status, kind) in rows {
+            let answer = get(&node, protocol, "parts.sites.localhost", path, "identity");
+            assert_eq!(answer.head.status, status, "{path}");
+            if status == 200 {
+                assert_eq!(answer.field("content-type"), kind, "{path}");
+                assert_eq!(answer.field("x-content-type-options"), "nosniff");
+                assert_eq!(answer.field("x-part"), "yes");
+            }
+        }
+    }
+}
+
 #[test]
 fn further_host_is_served_where_proof_is_switched_off() {
     let node = Node::found();
@@ -317,6 +411,43 @@ fn plain_http_redirects_to_https() {
     );
     assert!(answer.contains("/a?b=c"), "{answer}");
     assert!(answer.contains("cache-control: no-store"), "{answer}");
+}
+
+#[test]
+fn the_lan_page_lists_sites_and_gives_the_ca() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("node");
+    init(&data);
+    let config = data.join("config.toml");
+    let settings = std::fs::read_to_string(&config).unwrap();
+    let settings = settings.replace("# lan_host = \"verge.local\"", "lan_host = \"node.local\"");
+    std::fs::write(&config, settings).unwrap();
+    let node = Node::start(&data);
+    let publisher = Publisher::with_site(&node, "ana", "open");
+    publisher.write("index.html", "open");
+    publisher.commit("one");
+    let address = node.ready().http.unwrap();
+    let fetch = |path: &str| {
+        let output = std::process::Command::new("curl")
+            .args(["-s", "-i", "--max-time", "10", "-H", "Host: node.local"])
+            .arg(format!("http://{address}{path}"))
+            .output()
+            .unwrap();
+        text(&output.stdout)
+    };
+    assert!(
+        !fetch("/").contains("open.sites.localhost"),
+        "not published"
+    );
+    publisher.push_ok(&node, "open", "main");
+    let page = fetch("/");
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    let port = address.port();
+    let link = format!("<a href=\"http://open.sites.localhost:{port}/\">");
+    assert!(page.contains(&link), "{page}");
+    let pem = std::fs::read_to_string(data.join("local-ca.pem")).unwrap();
+    assert!(fetch("/.well-known/verge/ca.crt").ends_with(&pem));
+    drop(node);
 }
 
 #[test]

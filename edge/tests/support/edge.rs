@@ -9,8 +9,9 @@ use verge_edge::addresses::Proxies;
 use verge_edge::host::Host;
 use verge_edge::http::body::{BlobReader, Damage};
 use verge_edge::http::health::Assurances;
+use verge_edge::lan::Lan;
 use verge_edge::listen::{Edge, EdgeConfig, Limits, Running};
-use verge_edge::sites::{CacheBudget, SiteAt, Sites};
+use verge_edge::sites::{CacheBudget, LeftVersion, SiteAt, Sites};
 use verge_edge::tls::{Certificates, Fallback, LocalCa, TlsResolver};
 use verge_sync::clock::{Clock, UnixTime};
 use verge_sync::{SiteId, Version};
@@ -36,6 +37,7 @@ pub(crate) struct Setup {
     pub(crate) hosts: Vec<&'static str>,
     pub(crate) assurances: Assurances,
     pub(crate) proxies: Proxies,
+    pub(crate) lan: Option<Arc<Lan>>,
 }
 
 impl Default for Setup {
@@ -46,6 +48,7 @@ impl Default for Setup {
             hosts: vec!["garden.example"],
             assurances: Assurances::default(),
             proxies: Proxies::default(),
+            lan: None,
         }
     }
 }
@@ -81,6 +84,7 @@ impl Setup {
             limits: self.limits,
             assurances: self.assurances,
             proxies: self.proxies,
+            lan: self.lan,
             ..EdgeConfig::default()
         };
         let running = Edge::start(config, Arc::clone(&sites), Some(Arc::clone(&tls))).unwrap();
@@ -111,6 +115,16 @@ impl TestEdge {
             .replace(HashMap::from([(host, site_at(version))]));
     }
 
+    /// As [`Self::show`], after a rollback that left `left`.
+    pub(crate) fn show_after(&self, host: &str, version: Version, left: LeftVersion) {
+        let host: Host = host.parse().unwrap();
+        let site = SiteAt {
+            left: Some([left].into()),
+            ..site_at(version)
+        };
+        self.sites.replace(HashMap::from([(host, site)]));
+    }
+
     /// As [`Self::show`], and anybody may take the site out.
     pub(crate) fn show_with_takeout(&self, host: &str, version: Version) {
         let host: Host = host.parse().unwrap();
@@ -132,5 +146,6 @@ pub(crate) fn site_at(version: Version) -> SiteAt {
         site: SiteId::from_bytes([7; 32]),
         version,
         takeout_public: false,
+        left: None,
     }
 }

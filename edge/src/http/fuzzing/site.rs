@@ -57,7 +57,7 @@ fn check_rules(redirects: Redirects, headers: HeaderRules) {
             query: Some("id=%0d%0a&q=1"),
             language: Some("de"),
         };
-        if let Route::Redirect(to) = route(&SITE, &rules, &target).route {
+        if let Route::Redirect(to) = route(&SITE, None, &rules, &target).route {
             let is_sendable = to.location.bytes().all(|b| b.is_ascii_graphic());
             assert!(is_sendable, "{}", to.location);
             assert!(!to.location.starts_with("//"), "{}", to.location);
