@@ -6,6 +6,7 @@
 //! store. Only this file sees all parts.
 
 mod housekeeping;
+mod names;
 mod showing;
 
 use crate::addresses::Proxies;
@@ -60,10 +61,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let keys = NodeKeys::read(data)?;
     let host_secret =
         *verge_sync::Digest::derive("verge 1 ssh host", &[keys.seed.as_bytes()]).as_bytes();
-    let assurances = Assurances {
-        signer: Some(health_signer(&keys)),
-        ..Assurances::default()
-    };
+    let assurances = assurances(&keys);
     let store = Store::open(data, Arc::new(LocalDisk))?;
     let (sites, damages) = sites(data, &config);
     let certification = Certification::open(data, &config, false)?;
@@ -112,6 +110,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let chores = [
         tokio::spawn(door.serve(api(ssh.map(|address| address.port())))),
         tokio::spawn(housekeeping::recheck_reported(store.clone(), damages)),
+        tokio::spawn(names::countersign(Arc::clone(&region), &store)),
         tokio::spawn(housekeeping::collect(store, Arc::clone(&region))),
         tokio::spawn(housekeeping::renew(showing, Arc::clone(&region))),
     ];
@@ -252,12 +251,16 @@ fn receive_config(
     })
 }
 
-/// Signs answers about the node's health with its transport key, which is its name.
-fn health_signer(keys: &NodeKeys) -> HealthSigner {
+/// Answers about the node's health are signed with its transport key, which is its name.
+fn assurances(keys: &NodeKeys) -> Assurances {
     let key = keys.seed.transport_key();
-    HealthSigner::new(keys.node(), move |bytes| {
+    let signer = HealthSigner::new(keys.node(), move |bytes| {
         verge_sync::keys::sign(&key, bytes)
-    })
+    });
+    Assurances {
+        signer: Some(signer),
+        ..Assurances::default()
+    }
 }
 
 fn random() -> anyhow::Result<[u8; 32]> {

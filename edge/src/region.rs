@@ -5,6 +5,9 @@
 //! that nobody was told of.
 
 mod describe;
+#[cfg(test)]
+pub(crate) mod scene;
+pub mod vote;
 mod write;
 
 pub use describe::{AccountLine, SiteLine, hosts, sites};

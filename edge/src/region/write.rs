@@ -324,7 +324,7 @@ impl Turn<'_> {
             .find(|held| held.kind == kind && held.name == name && held.holds())
     }
 
-    /// Claims a name and countersigns the claim: where most providers are this one, it settles.
+    /// Claims a name; where this provider is the only one, the claim settles at once.
     /// A place whose site has ended is used again: first the one of this very name.
     fn claim(
         &mut self,
@@ -351,9 +351,7 @@ impl Turn<'_> {
             None => self.node.claim(&self.effect, account, body)?,
         };
         let claim = self.add(record).id();
-        let vote = self.node.vote(claim)?;
-        self.add(vote);
-        Ok(())
+        self.countersign_alone(claim)
     }
 
     fn place_of_ended_site(
