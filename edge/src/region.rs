@@ -5,6 +5,7 @@
 //! that nobody was told of.
 
 mod describe;
+pub mod naming;
 #[cfg(test)]
 pub(crate) mod scene;
 pub mod vote;

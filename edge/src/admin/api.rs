@@ -7,7 +7,7 @@ use super::{
     is_same_token, line, next_line,
 };
 use crate::publish::{Publication, PublishError, Published, Publishing, RollBackError};
-use crate::region::{self, NewSite, RegionView, WriteError};
+use crate::region::{self, NewSite, RegionView, WriteError, naming};
 use crate::ssh_key::{SshKeyDigest, SshKeyError};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -233,7 +233,12 @@ impl Api {
             let sites = account.sites.join(", ");
             say(
                 log,
-                format!("{}  {}  sites: {sites}", account.name, keys.join(" ")),
+                format!(
+                    "{}  {}  sites: {sites}  ({})",
+                    account.name,
+                    keys.join(" "),
+                    account.standing
+                ),
             )
             .await;
         }
@@ -248,6 +253,7 @@ impl Api {
         for host in region::hosts(&effect, site.id) {
             say(log, format!("address   {}", self.addresses.url(&host))).await;
         }
+        say_names(&effect, site.id, log).await;
         let port = self.addresses.ssh_port.unwrap_or(2222);
         say(
             log,
@@ -269,10 +275,11 @@ impl Api {
                 .map(|host| self.addresses.url(host))
                 .collect();
             let line = format!(
-                "{}  of {}  {state}  {}",
+                "{}  of {}  {state}  {}  ({})",
                 site.name,
                 site.owner,
-                urls.join(" ")
+                urls.join(" "),
+                site.standing
             );
             say(log, line).await;
         }
@@ -282,12 +289,17 @@ impl Api {
     async fn set_site(&self, name: &str, change: SiteChange, log: &Log) -> Result<(), ApiError> {
         self.region.set_site(name, change).await?;
         say(log, format!("site {name} changed")).await;
+        let effect = self.region.effect();
+        if let Some(site) = effect.site_by_label(name) {
+            say_names(&effect, site.id, log).await;
+        }
         Ok(())
     }
 
     async fn list_versions(&self, name: &str, log: &Log) -> Result<(), ApiError> {
         let effect = self.region.effect();
         let site = site(&effect, name)?;
+        say_names(&effect, site.id, log).await;
         if site.deploys.is_empty() {
             say(log, format!("nothing was published to {name} yet")).await;
         }
@@ -379,6 +391,7 @@ impl Api {
             }
         }
         let effect = self.region.effect();
+        lines.extend(naming::sentences(&effect, site));
         let hosts = region::hosts(&effect, site);
         lines.extend(hosts.iter().map(|host| self.addresses.url(host)));
         lines
@@ -399,6 +412,13 @@ impl Api {
 fn site<'a>(effect: &'a Effect, name: &str) -> Result<&'a SiteEffect, ApiError> {
     let site = effect.site_by_label(name);
     site.ok_or_else(|| WriteError::NoSite(name.to_owned()).into())
+}
+
+/// What is to be known of the names of a site.
+async fn say_names(effect: &Effect, site: verge_sync::SiteId, log: &Log) {
+    for text in naming::sentences(effect, site) {
+        say(log, text).await;
+    }
 }
 
 fn parse_keys(lines: &[String]) -> Result<Vec<SshKeyDigest>, SshKeyError> {

@@ -112,6 +112,7 @@ fn account_and_site_are_listed_and_changed() {
     );
     let sites = node.verge_ok(&["site", "list"]);
     assert!(sites.contains("one  of ana  version"), "{sites}");
+    assert!(sites.trim_end().ends_with("(settled)"), "{sites}");
     node.verge_ok(&["site", "set", "one", "--force", "false"]);
     second.write("index.html", "rewritten");
     second.git_ok(&["commit", "-q", "-a", "--amend", "-m", "rewritten"]);
