@@ -83,6 +83,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let edge = Edge::start(edge, sites, tls)?;
     let publishing = publishing(&store, &region, &config)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
+    let (wishes, wished) = mpsc::channel(names::WISHES_MAX);
     let api = |ssh_port| {
         let ssh_host_key = ssh_host_key.clone();
         let addresses = Addresses {
@@ -93,6 +94,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
             region: Arc::clone(&region),
             publishing: Arc::clone(&publishing),
             addresses,
+            wishes: wishes.clone(),
         })
     };
     let ssh_port = config.listen.ssh.first().map(|address| address.port());
@@ -110,7 +112,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let chores = [
         tokio::spawn(door.serve(api(ssh.map(|address| address.port())))),
         tokio::spawn(housekeeping::recheck_reported(store.clone(), damages)),
-        tokio::spawn(names::countersign(Arc::clone(&region), &store)),
+        tokio::spawn(names::look_after(&region, &store, &config.dns, wished)),
         tokio::spawn(housekeeping::collect(store, Arc::clone(&region))),
         tokio::spawn(housekeeping::renew(showing, Arc::clone(&region))),
     ];

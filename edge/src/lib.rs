@@ -11,6 +11,7 @@ pub mod found;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod host;
+pub mod hosts;
 pub mod http;
 pub mod limits;
 pub mod listen;

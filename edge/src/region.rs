@@ -6,6 +6,7 @@
 
 mod describe;
 pub mod naming;
+mod prove;
 #[cfg(test)]
 pub(crate) mod scene;
 pub mod vote;

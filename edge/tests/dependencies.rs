@@ -44,9 +44,10 @@ const ARROWS: [(&str, &[&str]); 3] = [
 ];
 
 /// Crates that must be below one of our crates only.
-const ROOMS: [(&str, &str); 5] = [
+const ROOMS: [(&str, &str); 6] = [
     ("rusqlite", "verge-sync"),
     ("hyper", "verge-edge"),
+    ("hickory-resolver", "verge-edge"),
     ("rustls", "verge-edge"),
     ("russh", "verge-edge"),
     ("walkdir", "verge-builder"),

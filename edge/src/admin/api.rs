@@ -6,6 +6,7 @@ use super::{
     AccountChange, Authorized, LINE_BYTES_MAX, Reply, Request, SOCKET_NAME, SiteChange, TOKEN_NAME,
     is_same_token, line, next_line,
 };
+use crate::hosts::{Verdict, Wish};
 use crate::publish::{Publication, PublishError, Published, Publishing, RollBackError};
 use crate::region::{self, NewSite, RegionView, WriteError, naming};
 use crate::ssh_key::{SshKeyDigest, SshKeyError};
@@ -17,7 +18,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use verge_builder::Source;
 use verge_sync::digest::Digest;
 use verge_sync::id::RecordId;
@@ -31,6 +32,8 @@ const CONNECTIONS_MAX: usize = 32;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a reader may leave a line lying.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a command waits for a look at a host: two questions to DNS, and a round before them.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Log lines that wait for a slow reader.
 const LOG_LINES_MAX: usize = 256;
 
@@ -42,6 +45,8 @@ pub struct Api {
     pub publishing: Arc<Publishing>,
     /// How URLs are shown.
     pub addresses: Addresses,
+    /// Hosts whose DNS proof somebody waits for.
+    pub wishes: mpsc::Sender<Wish>,
 }
 
 /// Ports and zone as people see them.
@@ -192,9 +197,10 @@ impl Api {
                     .create_site(NewSite {
                         name: name.clone(),
                         owner,
-                        hosts,
+                        hosts: hosts.clone(),
                     })
                     .await?;
+                self.look_for_proofs(&name, &hosts, &log).await;
                 self.show_site(&name, &log).await;
                 Ok(())
             }
@@ -287,13 +293,44 @@ impl Api {
     }
 
     async fn set_site(&self, name: &str, change: SiteChange, log: &Log) -> Result<(), ApiError> {
+        let hosts = change.add_hosts.clone();
         self.region.set_site(name, change).await?;
         say(log, format!("site {name} changed")).await;
+        self.look_for_proofs(name, &hosts, log).await;
         let effect = self.region.effect();
         if let Some(site) = effect.site_by_label(name) {
             say_names(&effect, site.id, log).await;
         }
         Ok(())
+    }
+
+    /// Looks for the proofs of those of a site's `hosts` that need one, and says what this node sees.
+    async fn look_for_proofs(&self, name: &str, hosts: &[String], log: &Log) {
+        let effect = self.region.effect();
+        let Some(site) = effect.site_by_label(name) else {
+            return;
+        };
+        for claim in naming::unproved(&effect, site.id, hosts) {
+            let host = claim.host.as_deref().unwrap_or_default();
+            let (answer, answered) = oneshot::channel();
+            let claim = claim.record;
+            if self.wishes.try_send(Wish { claim, answer }).is_err() {
+                tracing::debug!("too many wishes wait");
+                continue;
+            }
+            let verdict = tokio::time::timeout(LOOK_TIMEOUT, answered).await;
+            let said = match verdict {
+                Ok(Ok(Verdict::Proved)) => format!("this node found the DNS record of {host}"),
+                Ok(Ok(Verdict::NotThere)) => {
+                    format!(
+                        "this node does not find the DNS record of {host} yet, and will look again"
+                    )
+                }
+                Ok(Ok(Verdict::Unanswered(why))) => format!("{why}; this node will ask again"),
+                Ok(Err(_)) | Err(_) => format!("this node is still looking for {host}"),
+            };
+            say(log, said).await;
+        }
     }
 
     async fn list_versions(&self, name: &str, log: &Log) -> Result<(), ApiError> {

@@ -1,8 +1,11 @@
 //! How names stand, in the words of people: what a publisher is told after a push, and a steward in
 //! lists. A name that is settled and in effect needs no words.
 
+use crate::host::Host;
+use crate::hosts::Proof;
+use std::collections::BTreeSet;
 use verge_sync::digest::Digest;
-use verge_sync::id::{AccountId, SiteId};
+use verge_sync::id::{AccountId, ProviderId, SiteId};
 use verge_sync::record::Effect;
 use verge_sync::record::body::NameKind;
 use verge_sync::record::effect::{NameEffect, NameStatus, PROVING_PROVIDERS, SiteEffect};
@@ -10,11 +13,32 @@ use verge_sync::record::effect::{NameEffect, NameStatus, PROVING_PROVIDERS, Site
 /// What is to be known of the names of a site, a sentence each; labels first.
 #[must_use]
 pub fn sentences(effect: &Effect, site: SiteId) -> Vec<String> {
-    let claims = claims_of(effect, site.digest());
-    let lines = claims
-        .into_iter()
-        .filter_map(|claim| sentence(effect, claim));
-    lines.collect()
+    let mut lines = Vec::new();
+    for claim in claims_of(effect, site.digest()) {
+        lines.extend(sentence(effect, claim));
+        if is_unproved(claim) {
+            let proof = Proof::of(effect, claim);
+            lines.extend(proof.into_iter().flat_map(|proof| proof.instructions()));
+        }
+    }
+    lines
+}
+
+/// Those of `hosts` that the site claims and that wait for their DNS proof.
+#[must_use]
+pub fn unproved<'e>(effect: &'e Effect, site: SiteId, hosts: &[String]) -> Vec<&'e NameEffect> {
+    let named = |claim: &&NameEffect| {
+        let mut hosts = hosts.iter().filter_map(|host| Host::parse(host).ok());
+        hosts.any(|host| claim.host.as_deref() == Some(host.as_str()))
+    };
+    let claims = effect
+        .names_of(site.digest())
+        .filter(|claim| is_unproved(claim));
+    claims.filter(named).collect()
+}
+
+fn is_unproved(claim: &NameEffect) -> bool {
+    matches!(claim.status, NameStatus::Unproved | NameStatus::Suspended)
 }
 
 /// How the names of an account or a site stand, in a word or two each; `settled` where all do.
@@ -64,8 +88,9 @@ fn sentence(effect: &Effect, claim: &NameEffect) -> Option<String> {
             format!("the host {name} went to another site: give it up with --remove-host {name}")
         }
         NameStatus::Unproved => format!(
-            "the host {name} is not served yet: nodes of {} must see its DNS record",
-            proving_providers(effect)
+            "the host {name} is not served yet: nodes of {} must see its DNS record, of {} have",
+            proving_providers(effect),
+            providers(effect, claim).len()
         ),
         NameStatus::Suspended => format!(
             "the host {name} is not served any more: nodes of {} no longer see its DNS record",
@@ -77,13 +102,15 @@ fn sentence(effect: &Effect, claim: &NameEffect) -> Option<String> {
     })
 }
 
-fn countersigned(effect: &Effect, claim: &NameEffect) -> String {
+/// Those whose nodes voted for the claim.
+fn providers(effect: &Effect, claim: &NameEffect) -> BTreeSet<ProviderId> {
     let provider = |node| effect.nodes.get(node).map(|node| node.slot.provider);
-    let mut providers: Vec<_> = claim.voters.iter().filter_map(provider).collect();
-    providers.sort_unstable();
-    providers.dedup();
+    claim.voters.iter().filter_map(provider).collect()
+}
+
+fn countersigned(effect: &Effect, claim: &NameEffect) -> String {
     let needed = effect.chain.current().body.majority();
-    let (count, word) = (providers.len(), plural(needed));
+    let (count, word) = (providers(effect, claim).len(), plural(needed));
     format!("{count} of the {needed} {word} that it takes have countersigned it")
 }
 

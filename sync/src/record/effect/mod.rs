@@ -23,7 +23,8 @@ pub use find::Actor;
 pub use history::{Evidence, Waiting};
 pub use members::NodeEffect;
 pub use names::{
-    LABEL_BYTES_MAX, NameEffect, NameStatus, PROVING_PROVIDERS, Wanted, label_is_well_formed,
+    LABEL_BYTES_MAX, NameEffect, NameStatus, PROVING_PROVIDERS, Wanted, host_is_well_formed,
+    label_is_well_formed,
 };
 pub use sites::{DeployEffect, KEPT_DEPLOYS, SiteEffect};
 

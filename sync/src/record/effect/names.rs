@@ -99,7 +99,8 @@ pub fn label_is_well_formed(label: &str) -> bool {
 }
 
 /// A host of two or more parts, each as DNS allows, in lower case.
-fn host_is_well_formed(host: &str) -> bool {
+#[must_use]
+pub fn host_is_well_formed(host: &str) -> bool {
     host.len() <= 253
         && host.contains('.')
         && host
