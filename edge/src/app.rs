@@ -8,6 +8,7 @@
 
 mod among;
 mod housekeeping;
+mod names;
 mod showing;
 
 use crate::addresses::Proxies;
@@ -75,11 +76,9 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         tls,
         lan,
     } = open(data, &config, keys, &store)?;
-    let among = Among::start(&store, &region, &config).await?;
-    tokio::select! {
-        stopped = stop_signal() => return stopped,
-        done = among.catch_up(&store, &region) => done?,
-    }
+    let Some(among) = among(&store, &region, &config).await? else {
+        return Ok(());
+    };
     let mut edge = edge_config(&config);
     (edge.assurances, edge.lan) = (assurances, lan.clone());
     let edge = Edge::start(edge, sites, tls)?;
@@ -89,6 +88,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     }
     let publishing = publishing(&store, &region, &config)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
+    let (wishes, wished) = mpsc::channel(names::WISHES_MAX);
     let api = |ssh_port| {
         let ssh_host_key = ssh_host_key.clone();
         let addresses = Addresses {
@@ -100,6 +100,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
             publishing: Arc::clone(&publishing),
             membership: Arc::clone(&among.membership),
             addresses,
+            wishes: wishes.clone(),
         })
     };
     let ssh_port = config.listen.ssh.first().map(|address| address.port());
@@ -115,6 +116,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let chores = [
         tokio::spawn(door.serve(api(ssh.map(|address| address.port())))),
         tokio::spawn(housekeeping::recheck_reported(store.clone(), damages)),
+        tokio::spawn(names::look_after(&region, &config.dns, wished)),
         tokio::spawn(housekeeping::collect(store, Arc::clone(&region))),
         tokio::spawn(housekeeping::renew(showing, Arc::clone(&region))),
     ];
@@ -129,6 +131,19 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     drain(edge, &config).await;
     among.stop().await;
     Ok(())
+}
+
+/// Joins the others, and waits for them where a newcomer has to; none if it is asked to stop before.
+async fn among(
+    store: &Store,
+    region: &Arc<RegionView>,
+    config: &Config,
+) -> anyhow::Result<Option<Among>> {
+    let among = Among::start(store, region, config).await?;
+    tokio::select! {
+        stopped = stop_signal() => stopped.map(|()| None),
+        done = among.catch_up(store, region) => done.map(|()| Some(among)),
+    }
 }
 
 /// What is there before anybody is listened to.
@@ -306,7 +321,7 @@ fn receive_config(
     })
 }
 
-/// The node signs answers about its health with its transport key, which is its name.
+/// Answers about the node's health are signed with its transport key, which is its name.
 fn assurances(keys: &NodeKeys) -> Assurances {
     let key = keys.seed.transport_key();
     let signer = HealthSigner::new(keys.node(), move |bytes| {

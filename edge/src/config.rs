@@ -15,6 +15,9 @@ pub const FILE_NAME: &str = "config.toml";
 /// The documented defaults, as `verge init` writes them.
 pub const TEMPLATE: &str = include_str!("config_template.toml");
 
+/// As many as resolv.conf(5) takes: each costs time when none answers.
+const RESOLVERS_MAX: usize = 3;
+
 /// Everything that a steward can set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +38,8 @@ pub struct Config {
     pub build: Build,
     /// How the disk is looked after.
     pub store: StoreCare,
+    /// Whom to ask about the DNS proofs of hosts.
+    pub dns: Dns,
     /// The time of day.
     pub time: Time,
 }
@@ -189,6 +194,14 @@ pub struct StoreCare {
     pub scrub_days: u32,
 }
 
+/// Whom to ask about the DNS proofs of hosts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// Resolvers, as `ADDRESS:PORT`; the system's, if there are none.
+    pub resolvers: Vec<SocketAddr>,
+}
+
 impl Default for Listen {
     fn default() -> Self {
         let any = |port| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
@@ -332,6 +345,9 @@ impl Config {
         if self.cache.manifest_bytes < MANIFEST_BYTES_MAX {
             let why = "must be at least 16777216: the largest path table";
             return wrong("cache.manifest_bytes", why);
+        }
+        if self.dns.resolvers.len() > RESOLVERS_MAX {
+            return wrong("dns.resolvers", "name at most 3 resolvers");
         }
         if self.build.memory_bytes_max < 64 << 20 {
             let why = "a build needs at least 67108864 (64 MiB)";
@@ -543,6 +559,10 @@ mod tests {
             (
                 "[push]\nat_once_max = 0",
                 "push.at_once_max: must be more than 0",
+            ),
+            (
+                "[dns]\nresolvers = [\"[::1]:1\", \"[::1]:2\", \"[::1]:3\", \"[::1]:4\"]",
+                "dns.resolvers: name at most 3",
             ),
             (
                 "[build]\nmemory_bytes_max = 1",

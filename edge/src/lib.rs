@@ -12,6 +12,7 @@ pub mod found;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod host;
+pub mod hosts;
 pub mod http;
 mod kernel_clock;
 pub mod lan;

@@ -3,11 +3,12 @@
 use crate::admin::api::Api;
 use crate::publish::Publication;
 use crate::receive::{BoxFuture, Grant, Publisher, PushedCommit};
+use crate::region::naming;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use verge_builder::Source;
-use verge_sync::SiteId;
+use verge_sync::id::{AccountId, SiteId};
 use verge_sync::record::Cause;
 
 /// The node behind the SSH door.
@@ -21,11 +22,10 @@ pub struct Pushes {
 impl Publisher for Pushes {
     fn grant(&self, key_sha256: &[u8; 32], site_name: &str) -> Option<Grant> {
         let effect = self.api.region.effect();
-        let site = effect.site_by_label(site_name)?;
+        let accounts = effect.accounts_by_ssh_key(key_sha256);
+        let accounts: Vec<AccountId> = accounts.map(|account| account.id).collect();
+        let site = naming::site_meant(&effect, &accounts, site_name)?;
         let account = site.body.account;
-        effect
-            .accounts_by_ssh_key(key_sha256)
-            .find(|known| known.id == account)?;
         let commit = site.head().and_then(|head| head.body().git.as_ref());
         Some(Grant {
             site: site.id,

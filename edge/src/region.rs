@@ -8,7 +8,12 @@ mod describe;
 mod kinds;
 mod left;
 mod members;
+pub mod naming;
+mod prove;
+#[cfg(test)]
+pub(crate) mod scene;
 mod status;
+pub mod vote;
 mod write;
 
 pub use describe::{AccountLine, SiteLine, hosts, sites};

@@ -111,11 +111,12 @@ const ARROWS: [(&str, &[&str]); 3] = [
 ];
 
 /// Crates that must be below one of our crates only.
-const ROOMS: [(&str, &str); 7] = [
+const ROOMS: [(&str, &str); 8] = [
     ("iroh", "verge-sync"),
     ("negentropy", "verge-sync"),
     ("rusqlite", "verge-sync"),
     ("hyper", "verge-edge"),
+    ("hickory-resolver", "verge-edge"),
     ("rustls", "verge-edge"),
     ("russh", "verge-edge"),
     ("walkdir", "verge-builder"),

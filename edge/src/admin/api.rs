@@ -6,9 +6,10 @@ use super::{
     AccountChange, Authorized, LINE_BYTES_MAX, Membership, Reply, Request, SOCKET_NAME, SiteChange,
     TOKEN_NAME, is_same_token, line, next_line,
 };
+use crate::hosts::{Verdict, Wish};
 use crate::membership::InviteError;
 use crate::publish::{Publication, PublishError, Published, Publishing, RollBackError};
-use crate::region::{self, NewSite, RegionView, Status, WriteError};
+use crate::region::{self, NewSite, RegionView, Status, WriteError, naming};
 use crate::ssh_key::{SshKeyDigest, SshKeyError};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use verge_builder::Source;
 use verge_sync::digest::Digest;
 use verge_sync::id::RecordId;
@@ -34,6 +35,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks of `verge status --follow`.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// How long a command waits for a look at a host: two questions to DNS, and a round before them.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Log lines that wait for a slow reader.
 const LOG_LINES_MAX: usize = 256;
 
@@ -47,6 +50,8 @@ pub struct Api {
     pub membership: Arc<Membership>,
     /// How URLs are shown.
     pub addresses: Addresses,
+    /// Hosts whose DNS proof somebody waits for.
+    pub wishes: mpsc::Sender<Wish>,
 }
 
 /// Ports and zone as people see them.
@@ -203,9 +208,10 @@ impl Api {
                     .create_site(NewSite {
                         name: name.clone(),
                         owner,
-                        hosts,
+                        hosts: hosts.clone(),
                     })
                     .await?;
+                self.look_for_proofs(&name, &hosts, &log).await;
                 self.show_site(&name, &log).await;
                 Ok(())
             }
@@ -253,7 +259,12 @@ impl Api {
             let sites = account.sites.join(", ");
             say(
                 log,
-                format!("{}  {}  sites: {sites}", account.name, keys.join(" ")),
+                format!(
+                    "{}  {}  sites: {sites}  ({})",
+                    account.name,
+                    keys.join(" "),
+                    account.standing
+                ),
             )
             .await;
         }
@@ -268,6 +279,7 @@ impl Api {
         for host in region::hosts(&effect, site.id) {
             say(log, format!("address   {}", self.addresses.url(&host))).await;
         }
+        say_names(&effect, site.id, log).await;
         let port = self.addresses.ssh_port.unwrap_or(2222);
         say(
             log,
@@ -289,10 +301,11 @@ impl Api {
                 .map(|host| self.addresses.url(host))
                 .collect();
             let line = format!(
-                "{}  of {}  {state}  {}",
+                "{}  of {}  {state}  {}  ({})",
                 site.name,
                 site.owner,
-                urls.join(" ")
+                urls.join(" "),
+                site.standing
             );
             say(log, line).await;
         }
@@ -300,14 +313,50 @@ impl Api {
     }
 
     async fn set_site(&self, name: &str, change: SiteChange, log: &Log) -> Result<(), ApiError> {
+        let hosts = change.add_hosts.clone();
         self.region.set_site(name, change).await?;
         say(log, format!("site {name} changed")).await;
+        self.look_for_proofs(name, &hosts, log).await;
+        let effect = self.region.effect();
+        if let Some(site) = effect.site_by_label(name) {
+            say_names(&effect, site.id, log).await;
+        }
         Ok(())
+    }
+
+    /// Looks for the proofs of those of a site's `hosts` that need one, and says what this node sees.
+    async fn look_for_proofs(&self, name: &str, hosts: &[String], log: &Log) {
+        let effect = self.region.effect();
+        let Some(site) = effect.site_by_label(name) else {
+            return;
+        };
+        for claim in naming::unproved(&effect, site.id, hosts) {
+            let host = claim.host.as_deref().unwrap_or_default();
+            let (answer, answered) = oneshot::channel();
+            let claim = claim.record;
+            if self.wishes.try_send(Wish { claim, answer }).is_err() {
+                tracing::debug!("too many wishes wait");
+                continue;
+            }
+            let verdict = tokio::time::timeout(LOOK_TIMEOUT, answered).await;
+            let said = match verdict {
+                Ok(Ok(Verdict::Proved)) => format!("this node found the DNS record of {host}"),
+                Ok(Ok(Verdict::NotThere)) => {
+                    format!(
+                        "this node does not find the DNS record of {host} yet, and will look again"
+                    )
+                }
+                Ok(Ok(Verdict::Unanswered(why))) => format!("{why}; this node will ask again"),
+                Ok(Err(_)) | Err(_) => format!("this node is still looking for {host}"),
+            };
+            say(log, said).await;
+        }
     }
 
     async fn list_versions(&self, name: &str, log: &Log) -> Result<(), ApiError> {
         let effect = self.region.effect();
         let site = site(&effect, name)?;
+        say_names(&effect, site.id, log).await;
         if site.deploys.is_empty() {
             say(log, format!("nothing was published to {name} yet")).await;
         }
@@ -399,6 +448,7 @@ impl Api {
             }
         }
         let effect = self.region.effect();
+        lines.extend(naming::sentences(&effect, site));
         let hosts = region::hosts(&effect, site);
         lines.extend(hosts.iter().map(|host| self.addresses.url(host)));
         lines
@@ -445,6 +495,13 @@ impl Api {
 fn site<'a>(effect: &'a Effect, name: &str) -> Result<&'a SiteEffect, ApiError> {
     let site = effect.site_by_label(name);
     site.ok_or_else(|| WriteError::NoSite(name.to_owned()).into())
+}
+
+/// What is to be known of the names of a site.
+async fn say_names(effect: &Effect, site: verge_sync::SiteId, log: &Log) {
+    for text in naming::sentences(effect, site) {
+        say(log, text).await;
+    }
 }
 
 fn parse_keys(lines: &[String]) -> Result<Vec<SshKeyDigest>, SshKeyError> {

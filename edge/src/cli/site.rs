@@ -48,7 +48,8 @@ pub struct Create {
     /// The account that it belongs to.
     #[arg(long, value_name = "ACCOUNT")]
     owner: String,
-    /// A further host that it answers to; may be given several times.
+    /// A further host that it answers to; may be given several times. For a domain of the
+    /// publisher's own the answer names the DNS record to make.
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
     #[command(flatten)]
@@ -79,7 +80,9 @@ pub struct Set {
     /// Bytes that the site's kept versions may take.
     #[arg(long, value_name = "BYTES")]
     quota_bytes: Option<u64>,
-    /// Add a host that the site answers to; may be given several times.
+    /// Add a host that the site answers to; may be given several times. For a domain of the
+    /// publisher's own the answer names the DNS record to make; given again, the node looks for that
+    /// record at once.
     #[arg(long = "add-host", value_name = "HOST")]
     add_hosts: Vec<String>,
     /// Give a host up; may be given several times.

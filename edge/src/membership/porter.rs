@@ -199,13 +199,13 @@ impl Porter {
         match self.judge(&caller).await {
             Ok(Verdict::ComeIn) => {}
             Ok(Verdict::Wait(asking)) => {
-                let words = format!(
-                    "wait until the providers agree; your words: {}",
-                    asking.words
-                );
-                caller.answer(&Answer::Waiting(words)).await?;
+                let seat = self.seat(&asking)?;
+                let words = &asking.words;
+                let text = format!("wait until the providers agree; your words: {words}");
+                caller.answer(&Answer::Waiting(text)).await?;
                 tracing::info!(provider = %asking.provider.name, "asks to join: `verge provider approve`");
                 self.wait(&asking, &caller).await?;
+                drop(seat);
             }
             Err(why) => {
                 caller.answer(&Answer::Refused(why)).await?;

@@ -1,6 +1,6 @@
 //! What holds, in the words of people.
 
-use super::RegionView;
+use super::{RegionView, naming};
 use crate::ssh_key::SshKeyDigest;
 use verge_sync::id::{SiteId, Version};
 use verge_sync::record::Effect;
@@ -16,6 +16,8 @@ pub struct AccountLine {
     pub keys: Vec<SshKeyDigest>,
     /// The labels of its sites.
     pub sites: Vec<String>,
+    /// How its name stands.
+    pub standing: String,
 }
 
 /// A site as `verge site list` shows it.
@@ -29,6 +31,8 @@ pub struct SiteLine {
     pub head: Option<Version>,
     /// The hosts that it answers to.
     pub hosts: Vec<String>,
+    /// How its names stand.
+    pub standing: String,
 }
 
 impl RegionView {
@@ -47,6 +51,7 @@ impl RegionView {
                     .sites_of(&account.id)
                     .map(|site| label(&effect, site))
                     .collect(),
+                standing: naming::standing(&effect, account.id.digest()),
             })
             .collect();
         lines.sort_by(|a, b| a.name.cmp(&b.name));
@@ -69,6 +74,7 @@ pub fn sites(effect: &Effect) -> Vec<SiteLine> {
                 .map_or(site.body.account.short(), str::to_owned),
             head: site.head().map(|head| head.body().version),
             hosts: hosts(effect, site.id),
+            standing: naming::standing(effect, site.id.digest()),
         })
         .collect();
     lines.sort_by(|a, b| a.name.cmp(&b.name));

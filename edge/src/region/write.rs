@@ -10,7 +10,7 @@ use verge_sync::record::body::{
     Account, Actors, Deploy, HostProof, Name, NameKind, Site, Takeout, Tombstone, UserKey,
 };
 use verge_sync::record::effect::{
-    AccountEffect, Actor, NameEffect, SiteEffect, label_is_well_formed,
+    AccountEffect, Actor, NameEffect, SiteEffect, host_is_well_formed, label_is_well_formed,
 };
 use verge_sync::record::{Effect, SEQUENCE_MAX, WriteError as RecordWriteError};
 use verge_sync::store::StoreError;
@@ -46,11 +46,9 @@ pub enum WriteError {
     /// Somebody has it.
     #[error("the host {0} belongs to a site already")]
     HostTaken(String),
-    /// Proof by DNS comes with a later release.
-    #[error(
-        "the host {host} lies outside of {zone}, and this release cannot yet prove hosts by DNS: use a name under {zone}"
-    )]
-    HostUnproved {
+    /// One of the region's own names.
+    #[error("the host {host} is the region's own: use a label under {zone}, or another domain")]
+    HostOfRegion {
         /// The host.
         host: String,
         /// The region's site zone.
@@ -353,7 +351,7 @@ impl Turn<'_> {
             .find(|held| held.kind == kind && held.name == name && held.holds())
     }
 
-    /// Claims a name and countersigns the claim: where most providers are this one, it settles.
+    /// Claims a name; where this provider is the only one, the claim settles at once.
     /// A place whose site has ended is used again: first the one of this very name.
     fn claim(
         &mut self,
@@ -380,9 +378,7 @@ impl Turn<'_> {
             None => self.node.claim(&self.effect, account, body)?,
         };
         let claim = self.add(record).id();
-        let vote = self.node.vote(claim)?;
-        self.add(vote);
-        Ok(())
+        self.countersign_alone(claim)
     }
 
     fn place_of_ended_site(
@@ -445,21 +441,28 @@ impl Turn<'_> {
             self.check_label(NameKind::Label, label, Some(account))?;
             return self.claim(account, NameKind::Label, label, site.digest());
         }
-        if !host.contains('.') {
+        if !host_is_well_formed(host) {
             return Err(WriteError::NotAHost(host.to_owned()));
         }
+        if host == zone || is_in(host, &step.zones.admin_zone) {
+            let host = host.to_owned();
+            return Err(WriteError::HostOfRegion { host, zone });
+        }
         self.settle()?;
+        // Asked for again, a host that waits for its proof is looked at again.
+        if proof == HostProof::Dns && self.claims(site, host) {
+            return Ok(());
+        }
         let holder = self.holder(NameKind::Host, host);
         if holder.is_some_and(|holder| !self.may_reuse(holder, Some(account))) {
             return Err(WriteError::HostTaken(host.to_owned()));
         }
-        match proof {
-            HostProof::None => self.claim(account, NameKind::Host, host, site.digest()),
-            HostProof::Dns => Err(WriteError::HostUnproved {
-                host: host.to_owned(),
-                zone,
-            }),
-        }
+        self.claim(account, NameKind::Host, host, site.digest())
+    }
+
+    fn claims(&self, site: SiteId, host: &str) -> bool {
+        let mut claims = self.effect.names_of(site.digest());
+        claims.any(|claim| claim.host.as_deref() == Some(host))
     }
 
     /// A site that used up its epoch gets the next one, beginning with what is in place.
@@ -491,6 +494,11 @@ impl Turn<'_> {
             }
         }
     }
+}
+
+fn is_in(host: &str, zone: &str) -> bool {
+    let rest = host.strip_suffix(zone);
+    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// Whether a deploy by `node` would be in effect; gives the account that it is for.

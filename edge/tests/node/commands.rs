@@ -32,6 +32,22 @@ fn commands_say_what_to_do() {
         (&["site", "versions", "nothere"], "nothere"),
         (&["site", "rollback", "one"], "no kept version"),
         (&["site", "set", "one"], "nothing to change"),
+        (
+            &["site", "set", "one", "--add-host", "x.admin.localhost"],
+            "the host x.admin.localhost is the region's own",
+        ),
+        (
+            &["site", "set", "one", "--add-host", "sites.localhost"],
+            "the host sites.localhost is the region's own",
+        ),
+        (
+            &["site", "set", "one", "--add-host", "a.b.sites.localhost"],
+            "not a single label under sites.localhost",
+        ),
+        (
+            &["site", "set", "one", "--add-host", "under_score.example"],
+            "under_score.example",
+        ),
         (&["deploy", "/nonexistent", "--site", "one"], "/nonexistent"),
     ];
     for (arguments, expected) in rows {
@@ -112,6 +128,7 @@ fn account_and_site_are_listed_and_changed() {
     );
     let sites = node.verge_ok(&["site", "list"]);
     assert!(sites.contains("one  of ana  version"), "{sites}");
+    assert!(sites.trim_end().ends_with("(settled)"), "{sites}");
     node.verge_ok(&["site", "set", "one", "--force", "false"]);
     second.write("index.html", "rewritten");
     second.git_ok(&["commit", "-q", "-a", "--amend", "-m", "rewritten"]);

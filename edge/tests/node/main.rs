@@ -13,6 +13,8 @@ mod collection;
 mod commands;
 mod damage;
 mod harness;
+mod hosts;
+mod knot;
 mod load;
 mod publish;
 mod takeout;

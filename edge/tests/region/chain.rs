@@ -137,7 +137,7 @@ fn paper_key_of_a_region_of_two_counts_as_the_third() {
         .lines()
         .find(|line| line.len() == 64 && line.contains('-'))
         .unwrap();
-    newcomer.is_in();
+    newcomer.becomes_a_member();
     let before = step(founder);
     // The other is lost for good; one vote is not enough, and a wrong paper is none.
     let said = founder.verge_ok(&["region", "propose", "--remove=Two"]);
@@ -173,7 +173,7 @@ fn provider_leaves_and_node_is_withdrawn_or_blocked() {
     let mut region = Region::of(3);
     let ticket = last_line(&region.nodes[1].verge_ok(&["node", "add"]));
     let data = region.new_data("shed");
-    Newcomer::ask(&data, &ticket, None).is_in();
+    Newcomer::ask(&data, &ticket, None).becomes_a_member();
     region.nodes.push(Node::start(&data));
     region.all_in_step();
     let shed = status(&region.nodes[3])["node"]["id"]

@@ -30,7 +30,7 @@ fn newcomer_is_let_in_by_more_than_half_and_serves_what_the_others_hold() {
     let pending = pending["pending_steps"].to_string();
     assert!(pending.contains("adds provider Third") && pending.contains(&words));
     approve(&region.nodes[1], "Third");
-    newcomer.is_in();
+    newcomer.becomes_a_member();
 
     let third = Node::start(&data);
     // It serves only once it holds what both others hold.
@@ -63,7 +63,7 @@ fn ticket_is_good_for_one_newcomer_and_goes_on_after_an_interruption() {
     assert_eq!(again.reads("the six words"), words);
     again.reads("wait until");
     approve(founder, "One");
-    again.is_in();
+    again.becomes_a_member();
     let node = Node::start(&data);
     assert_eq!(status(&node)["provider"]["name"], "One");
     // A member's directory is not joined into anything.
@@ -79,7 +79,7 @@ fn further_node_of_a_provider_needs_no_vote_and_has_no_provider_key() {
     // A name for a provider is a mistake here.
     let said = refused(&data, &["init", "--join", &ticket, "--provider=New"]);
     assert!(said.contains("leave --provider out"), "{said}");
-    Newcomer::ask(&data, &ticket, None).is_in();
+    Newcomer::ask(&data, &ticket, None).becomes_a_member();
     region.nodes.push(Node::start(&data));
     region.all_in_step();
     let shed = status(&region.nodes[2]);

@@ -6,7 +6,11 @@
 )]
 
 #[path = "../node/harness.rs"]
-#[allow(dead_code, reason = "shared with the tests of one node")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared with the tests of one node"
+)]
 mod harness;
 #[path = "../support/mod.rs"]
 mod support;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -56,7 +56,7 @@ impl Region {
         for node in &self.nodes {
             approve(node, provider);
         }
-        newcomer.is_in();
+        newcomer.becomes_a_member();
         self.nodes.push(Node::start(&data));
         self.all_in_step();
     }
@@ -125,7 +125,7 @@ pub(crate) fn wait_at(data: &Path, wanted: impl Fn(&Value) -> bool) -> Value {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap());
-    let (done, watched) = channel::<()>();
+    let (done, watched) = sync_channel::<()>(1);
     let watchdog = std::thread::spawn(move || {
         let ended = watched.recv_timeout(PATIENCE);
         child.kill().unwrap();
@@ -171,7 +171,7 @@ impl Newcomer {
     }
 
     /// It has become a member.
-    pub(crate) fn is_in(self) {
+    pub(crate) fn becomes_a_member(self) {
         let output = self.ends();
         assert!(output.status.success(), "{}", text(&output.stderr));
     }

@@ -16,7 +16,7 @@ pub mod write;
 
 pub use body::{
     Account, Acme, Actors, Body, Cause, Deploy, GitSource, HostProof, Limits, Name, NameKind, Node,
-    Provider, Region, Roles, Site, Takedown, Takeout, Tombstone, UserKey, Zones,
+    Provider, Region, Roles, Site, Takedown, Takeout, Tombstone, UserKey, Vote, Zones,
 };
 pub use effect::{Effect, Evidence, Parameters, Refusal, effect};
 pub use envelope::{

@@ -4,7 +4,7 @@
 //! count the one with the higher number stands, then the one with the lower RecordId. Two counted
 //! steps with one predecessor share a voter: that is evidence.
 
-use super::body::{Body, Region};
+use super::body::{Body, Region, Vote};
 use super::envelope::Record;
 use super::kinds::{Kind, Subject};
 use crate::id::{NodeId, ProviderId, RecordId, RegionId};
@@ -305,12 +305,14 @@ pub(super) fn signed_as_provider(record: &Record) -> bool {
     record.signature().key == *record.envelope().author.as_bytes()
 }
 
-/// Who voted for what with a key that is the voter's id.
+/// Who voted for what with a key that is the voter's id. A vote for a step is final: what withdraws
+/// one says nothing here.
 fn provider_votes(votes: &[&Arc<Record>]) -> BTreeMap<RecordId, BTreeSet<ProviderId>> {
     let mut found: BTreeMap<RecordId, BTreeSet<ProviderId>> = BTreeMap::new();
     for vote in votes {
         if let Some((target, voter)) = vote_subject(vote)
             && signed_as_provider(vote)
+            && matches!(vote.body(), Ok(Body::Vote(Vote::For)))
         {
             found.entry(target).or_default().insert(voter);
         }

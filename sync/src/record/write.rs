@@ -3,7 +3,7 @@
 //! An [`Author`] owns its key and the count of its log; the caller stores what comes back and makes
 //! the next [`Effect`] before it writes about the same subject again.
 
-use super::body::{Account, Body, Deploy, Name, Node, Region, Site, Takedown, Tombstone};
+use super::body::{Account, Body, Deploy, Name, Node, Region, Site, Takedown, Tombstone, Vote};
 use super::effect::Effect;
 use super::envelope::{
     AuthorId, Draft, Envelope, LogId, PREDECESSORS_MAX, Record, RecordError, SEQUENCE_MAX,
@@ -153,7 +153,26 @@ impl Author {
     /// [`WriteError`].
     pub fn vote(&mut self, target: RecordId) -> Result<Record, WriteError> {
         let subject = Subject::Vote(target, Digest::from_bytes(*self.id.as_bytes()));
-        Ok(self.sign(subject, Kind::VOTE, Follows::NOTHING, &Body::Vote)?)
+        Ok(self.sign(
+            subject,
+            Kind::VOTE,
+            Follows::NOTHING,
+            &Body::Vote(Vote::For),
+        )?)
+    }
+
+    /// A vote for a host, or its withdrawal, after what this node last said of the same claim.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn host_vote(
+        &mut self,
+        effect: &Effect,
+        target: RecordId,
+        vote: Vote,
+    ) -> Result<Record, WriteError> {
+        let subject = Subject::Vote(target, Digest::from_bytes(*self.id.as_bytes()));
+        self.follow(effect, Kind::VOTE, subject, &Body::Vote(vote))
     }
 
     /// What a provider says about its node in `slot`; the body must be [`Node::proven`].

@@ -11,7 +11,7 @@ use verge_sync::keys::Seed;
 use verge_sync::record::cbor::Map;
 use verge_sync::record::{
     Acme, Actors, Author, AuthorId, Body, Cause, Draft, GitSource, HostProof, Kind, NameKind,
-    Record, Region, Site, Takedown, Takeout, Tombstone, UserKey,
+    Record, Region, Site, Takedown, Takeout, Tombstone, UserKey, Vote,
 };
 use verge_sync::record::{Effect, Parameters, effect};
 use verge_sync::{AccountId, Digest, RecordId, RegionId, SiteId};
@@ -92,6 +92,10 @@ pub(crate) fn all() -> Vec<(&'static str, Record)> {
             provider.tombstone(site.digest(), ended).unwrap(),
         ),
         ("future", future(region)),
+        (
+            "vote-withdrawn",
+            node.host_vote(&effect, target, Vote::Withdrawn).unwrap(),
+        ),
     ]
 }
 

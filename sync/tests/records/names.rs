@@ -1,8 +1,13 @@
 //! Names: conflicts, settling, hosts.
 
-use crate::scene::{Scene, account_body, name_body, provider_key, slot, step, with_site};
-use verge_sync::record::effect::{NameStatus, label_is_well_formed};
-use verge_sync::record::{Account, Actors, Evidence, HostProof, NameKind, Region, Site};
+use crate::order::mixed;
+use crate::scene::{Scene, account_body, cases, name_body, provider_key, slot, step, with_site};
+use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
+use std::sync::Arc;
+use verge_sync::record::effect::{NameStatus, Wanted, label_is_well_formed};
+use verge_sync::record::{
+    Account, Actors, Evidence, HostProof, NameKind, Record, Region, Site, Vote, effect,
+};
 use verge_sync::{AccountId, RecordId, SiteId};
 
 #[test]
@@ -227,20 +232,29 @@ fn nobody_names_anothers_site() {
     assert!(scene.effect().hosts_of(&site).is_empty());
 }
 
-#[test]
-fn a_host_needs_two_providers_that_saw_its_proof() {
+/// A region whose hosts are proved by DNS, with a site and a claim of `ana.example`.
+fn proving(count: u8) -> (Scene, AccountId, SiteId, RecordId) {
     let founded = Region {
         host_proof: HostProof::Dns,
-        ..step(3)
+        ..step(count)
     };
-    let mut scene = Scene::founded(3, founded);
+    let mut scene = Scene::founded(count, founded);
     let account = scene.account(0, account_body("ana"));
     let site = scene.site(0, account);
-    let claim = scene.claim(
-        0,
-        account,
-        name_body(NameKind::Host, "ana.example", site.digest()),
-    );
+    let host = name_body(NameKind::Host, "ana.example", site.digest());
+    let claim = scene.claim(0, account, host);
+    (scene, account, site, claim)
+}
+
+fn say(scene: &mut Scene, node: usize, claim: RecordId, vote: Vote) {
+    let effect = scene.effect();
+    let record = scene.nodes[node].host_vote(&effect, claim, vote).unwrap();
+    scene.add(record);
+}
+
+#[test]
+fn a_host_needs_two_providers_that_saw_its_proof() {
+    let (mut scene, account, site, claim) = proving(3);
     scene.claim(0, account, name_body(NameKind::Label, "ana", site.digest()));
     for (votes, held) in [(0, false), (1, false), (2, true)] {
         if votes > 0 {
@@ -249,6 +263,180 @@ fn a_host_needs_two_providers_that_saw_its_proof() {
         let host = scene.effect().site_by_host("ana.example").is_some();
         assert_eq!(host, held, "{votes}");
         assert!(scene.effect().site_by_label("ana").is_some());
+    }
+}
+
+/// What nodes say one after the other, and how the host stands after each word.
+#[test]
+fn a_host_is_suspended_when_two_providers_no_longer_see_its_proof() {
+    use NameStatus::{Provisional, Settled, Suspended, Unproved};
+    use Vote::{For, Withdrawn};
+    type Word = (usize, Vote, NameStatus);
+    let rows: &[(u8, &[Word])] = &[
+        (
+            1,
+            &[
+                (0, For, Settled),
+                (0, Withdrawn, Suspended),
+                (0, For, Settled),
+            ],
+        ),
+        (
+            2,
+            &[
+                (0, For, Unproved),
+                (1, For, Settled),
+                (1, Withdrawn, Provisional),
+                (0, Withdrawn, Suspended),
+                (1, For, Provisional),
+            ],
+        ),
+        (
+            3,
+            &[
+                (0, Withdrawn, Unproved),
+                (0, For, Unproved),
+                (1, For, Settled),
+                (2, Withdrawn, Settled),
+                (2, For, Settled),
+                (0, Withdrawn, Settled),
+                (1, Withdrawn, Suspended),
+                (0, For, Settled),
+            ],
+        ),
+        (
+            5,
+            &[
+                (0, For, Unproved),
+                (1, For, Provisional),
+                (2, For, Settled),
+                (3, For, Settled),
+                (0, Withdrawn, Settled),
+                (1, Withdrawn, Suspended),
+            ],
+        ),
+    ];
+    for (count, words) in rows {
+        let (mut scene, _, site, claim) = proving(*count);
+        for (turn, (node, word, expected)) in words.iter().enumerate() {
+            say(&mut scene, *node, claim, *word);
+            let found = statuses(&scene, site);
+            assert_eq!(
+                found,
+                std::slice::from_ref(expected),
+                "{count} providers, word {turn}"
+            );
+            let served = scene.effect().site_by_host("ana.example").is_some();
+            assert_eq!(served, matches!(expected, Provisional | Settled));
+        }
+        assert!(scene.effect().evidence.is_empty());
+    }
+}
+
+#[test]
+fn a_suspended_host_goes_to_whom_the_proof_is_seen_for_now() {
+    let (mut scene, _, first, old) = proving(2);
+    let buyer = scene.account(1, account_body("ben"));
+    let second = scene.site(1, buyer);
+    let host = name_body(NameKind::Host, "ana.example", second.digest());
+    let new = scene.claim(1, buyer, host);
+    for node in [0, 1] {
+        say(&mut scene, node, old, Vote::For);
+    }
+    let holder = |scene: &Scene| scene.effect().site_by_host("ana.example").map(|s| s.id);
+    assert_eq!(holder(&scene), Some(first));
+    for node in [0, 1] {
+        say(&mut scene, node, old, Vote::Withdrawn);
+        say(&mut scene, node, new, Vote::For);
+    }
+    assert_eq!(holder(&scene), Some(second));
+    assert!(scene.effect().evidence.is_empty());
+}
+
+#[test]
+fn a_vote_for_a_label_or_a_step_cannot_be_taken_back() {
+    let (mut scene, account, site) = with_site(1);
+    let claim = scene.claim(0, account, name_body(NameKind::Label, "ana", site.digest()));
+    say(&mut scene, 0, claim, Vote::Withdrawn);
+    assert_eq!(statuses(&scene, site), [NameStatus::Provisional], "no vote");
+    say(&mut scene, 0, claim, Vote::For);
+    say(&mut scene, 0, claim, Vote::Withdrawn);
+    assert_eq!(statuses(&scene, site), [NameStatus::Settled]);
+
+    let mut scene = Scene::new(2);
+    let effect = scene.effect();
+    let next = scene.providers[0].step(&effect, step(2)).unwrap();
+    let next = scene.add(next);
+    let number = |scene: &Scene| scene.effect().chain.current().body.number;
+    for (word, expected) in [(Vote::Withdrawn, 0), (Vote::For, 1), (Vote::Withdrawn, 1)] {
+        let effect = scene.effect();
+        let record = scene.providers[1].host_vote(&effect, next, word).unwrap();
+        scene.add(record);
+        assert_eq!(number(&scene), expected, "{word:?}");
+    }
+}
+
+#[test]
+fn a_claim_says_who_voted_for_it_and_what_it_competes_for() {
+    let Rivals {
+        mut scene,
+        sides: [(_, low, _), (loser, high, _)],
+    } = rivals(NameKind::Label, "cafe");
+    vote(&mut scene, 0, low);
+    vote(&mut scene, 1, high);
+    let effect = scene.effect();
+    for name in &effect.names {
+        assert_eq!(name.wanted, Wanted::Host("cafe.sites.example".to_owned()));
+        let voter = scene.nodes[usize::from(name.record == high)].id().node();
+        assert_eq!(name.voters, [voter].into());
+    }
+    assert_ne!(effect.hosts_of(&loser), ["cafe.sites.example"]);
+}
+
+/// A word of a node about one of the claims, known to it as all records before are.
+fn words() -> impl Strategy<Value = Vec<(usize, usize, Vote)>> {
+    let vote = any::<bool>().prop_map(|new| if new { Vote::For } else { Vote::Withdrawn });
+    proptest::collection::vec((0_usize..3, 0_usize..6, vote), 0..24)
+}
+
+/// Three accounts that all want the same label and the same host, and what nodes say of it.
+fn contest(words: &[(usize, usize, Vote)]) -> Scene {
+    let (mut scene, account, site, host) = proving(3);
+    let label = name_body(NameKind::Label, "cafe", site.digest());
+    let mut claims = vec![host, scene.claim(0, account, label)];
+    for number in [1, 2] {
+        let account = scene.account(number, account_body(&format!("{number}")));
+        let site = scene.site(number, account);
+        for (kind, name) in [(NameKind::Label, "cafe"), (NameKind::Host, "ana.example")] {
+            claims.push(scene.claim(number, account, name_body(kind, name, site.digest())));
+        }
+    }
+    for (node, claim, word) in words {
+        say(&mut scene, *node, claims[*claim], *word);
+    }
+    scene
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    #[test]
+    fn no_order_of_arrival_changes_names(words in words(), salt in any::<u64>()) {
+        let scene = contest(&words);
+        let mixed = mixed(&scene.records, salt);
+        let held = effect(&mixed, &scene.parameters).unwrap();
+        prop_assert_eq!(&held.names, &scene.effect().names);
+        // One holder for each name, whoever voted for whom.
+        for wanted in ["cafe.sites.example", "ana.example"] {
+            let holders = held.names.iter().filter(|n| n.holds() && n.host.as_deref() == Some(wanted));
+            prop_assert!(holders.count() <= 1);
+        }
+        // Known in parts, names are what the parts say, and the rest makes up for it.
+        let half: Vec<Arc<Record>> = mixed.iter().take(mixed.len() / 2).cloned().collect();
+        if effect(&half, &scene.parameters).is_some() {
+            let whole: Vec<Arc<Record>> = half.into_iter().chain(mixed.iter().cloned()).collect();
+            prop_assert_eq!(&effect(&whole, &scene.parameters).unwrap().names, &held.names);
+        }
     }
 }
 

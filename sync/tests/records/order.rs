@@ -165,7 +165,7 @@ fn governed(
 }
 
 /// A permutation, and which records come twice, from one number.
-fn mixed(records: &[Arc<Record>], salt: u64) -> Vec<Arc<Record>> {
+pub(crate) fn mixed(records: &[Arc<Record>], salt: u64) -> Vec<Arc<Record>> {
     let key = |record: &Arc<Record>, round: u8| {
         Digest::derive(
             "mix",

@@ -107,6 +107,29 @@ pub struct Takedown {
     pub reason: String,
 }
 
+/// A vote, or the word that takes one back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vote {
+    /// For it.
+    For,
+    /// A node no longer sees what it voted for: the DNS proof of a host.
+    Withdrawn,
+}
+
+impl Vote {
+    pub(super) fn decode(fields: &Fields<'_>) -> Result<Self, FieldError> {
+        Ok(if fields.flag(0)? {
+            Self::Withdrawn
+        } else {
+            Self::For
+        })
+    }
+
+    pub(super) fn encode(self) -> Map {
+        Map::new().flag(0, self == Self::Withdrawn)
+    }
+}
+
 impl Takedown {
     pub(super) fn decode(fields: &Fields<'_>) -> Result<Self, FieldError> {
         Ok(Self {

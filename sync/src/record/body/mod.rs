@@ -7,7 +7,7 @@ mod member;
 mod publish;
 mod region;
 
-pub use member::{ADDRESSES_MAX, Node, Takedown, Tombstone, node_proof_message};
+pub use member::{ADDRESSES_MAX, Node, Takedown, Tombstone, Vote, node_proof_message};
 pub use publish::{
     ACTORS_MAX, Account, Actors, BRANCH_BYTES_MAX, Cause, Deploy, GitSource, KEYS_MAX,
     NAME_BYTES_MAX, Name, NameKind, Site, Takeout, UserKey,
@@ -22,8 +22,8 @@ use super::kinds::Kind;
 pub enum Body {
     /// A step of the region chain.
     Region(Box<Region>),
-    /// Nothing besides the subject says all.
-    Vote,
+    /// A vote; what for, the subject says.
+    Vote(Vote),
     /// A node.
     Node(Node),
     /// A member that leaves, with a reason for people.
@@ -53,7 +53,7 @@ impl Body {
         let fields = Fields::read(bytes)?;
         Ok(match kind {
             Kind::REGION => Self::Region(Box::new(Region::decode(&fields)?)),
-            Kind::VOTE => Self::Vote,
+            Kind::VOTE => Self::Vote(Vote::decode(&fields)?),
             Kind::NODE => Self::Node(Node::decode(&fields)?),
             Kind::LEAVE => Self::Leave(reason(&fields, 0)?),
             Kind::ACCOUNT => Self::Account(Account::decode(&fields)?),
@@ -73,7 +73,8 @@ impl Body {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Region(region) => region.encode(),
-            Self::Vote | Self::Foreign => Map::new(),
+            Self::Vote(vote) => vote.encode(),
+            Self::Foreign => Map::new(),
             Self::Node(node) => node.encode(),
             Self::Leave(reason) | Self::Tombstone(Tombstone { reason }) => {
                 with_reason(Map::new(), 0, reason)

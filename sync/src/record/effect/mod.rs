@@ -15,13 +15,17 @@ mod history;
 mod members;
 mod names;
 mod sites;
+mod votes;
 
 pub use accounts::AccountEffect;
 pub use admit::{Refusal, UNKNOWN_PER_AUTHOR_MAX, WAITING_PER_SUBJECT_MAX};
 pub use find::Actor;
 pub use history::{Evidence, Waiting};
 pub use members::NodeEffect;
-pub use names::{LABEL_BYTES_MAX, NameEffect, NameStatus, label_is_well_formed};
+pub use names::{
+    LABEL_BYTES_MAX, NameEffect, NameStatus, PROVING_PROVIDERS, Wanted, host_is_well_formed,
+    label_is_well_formed,
+};
 pub use sites::{DeployEffect, KEPT_DEPLOYS, SiteEffect};
 
 use super::body::Body;

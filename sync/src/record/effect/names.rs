@@ -2,20 +2,26 @@
 //!
 //! A claim works at once. Of several claims of one name a settled one goes before a provisional one,
 //! then the lower RecordId; a loser keeps everything under `NAME-xxxx`.
+//!
+//! Two sides of a partition may have voted for different claims, so that neither ever has a majority.
+//! Then none settles: the lower RecordId holds the name everywhere, the other works under its second
+//! name, and both stay provisional until one is given up.
 
 use super::accounts::AccountEffect;
-use super::history::{Evidence, History, Notes};
+use super::history::{History, Notes};
 use super::members::{Member, Members};
 use super::sites::SiteEffect;
+use super::votes::{self, Ballot, Candidate};
 use super::{RecordSet, Tips, name_body};
 use crate::digest::Digest;
-use crate::id::{AccountId, NodeId, ProviderId, RecordId, SiteId};
+use crate::id::{AccountId, NodeId, RecordId, SiteId};
 use crate::record::body::{HostProof, Name, NameKind};
 use crate::record::envelope::Record;
 use crate::record::kinds::{Kind, Subject};
-use crate::record::region::vote_subject;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How many providers' nodes must see a host's proof, and no longer see it; all, if there are fewer.
+pub const PROVING_PROVIDERS: usize = 2;
 /// The longest label that can be claimed.
 pub const LABEL_BYTES_MAX: usize = 32;
 
@@ -34,10 +40,25 @@ pub struct NameEffect {
     pub name: String,
     /// The host that a visitor asks for, where the name names a site.
     pub host: Option<String>,
+    /// What was claimed: all claims of the same compete with one another.
+    pub wanted: Wanted,
     /// The account or site.
     pub id: Digest,
     /// How it stands.
     pub status: NameStatus,
+    /// The nodes whose vote for it counts; for a host, those that saw its proof.
+    pub voters: BTreeSet<NodeId>,
+    /// The nodes that saw a host's proof once and no longer do.
+    pub doubters: BTreeSet<NodeId>,
+}
+
+/// What claims compete for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Wanted {
+    /// A name that an account is found by.
+    Account(String),
+    /// A host, that of a label too.
+    Host(String),
 }
 
 /// How a claim stands.
@@ -56,6 +77,8 @@ pub enum NameStatus {
     Lost,
     /// Not in effect until its DNS proof was seen by nodes of enough providers.
     Unproved,
+    /// Not in effect: nodes of enough providers saw its DNS proof once and no longer do.
+    Suspended,
     /// Not in effect: reserved, malformed, inside the region's zones, or not the account's to give.
     Refused,
 }
@@ -76,7 +99,8 @@ pub fn label_is_well_formed(label: &str) -> bool {
 }
 
 /// A host of two or more parts, each as DNS allows, in lower case.
-fn host_is_well_formed(host: &str) -> bool {
+#[must_use]
+pub fn host_is_well_formed(host: &str) -> bool {
     host.len() <= 253
         && host.contains('.')
         && host
@@ -97,9 +121,6 @@ pub(super) struct Scene<'a> {
     pub(super) sites: &'a BTreeMap<SiteId, SiteEffect>,
 }
 
-/// What two claims compete for.
-type Key = (bool, String);
-
 pub(super) fn read(
     scene: &Scene<'_>,
     reserved: &BTreeSet<String>,
@@ -113,10 +134,15 @@ pub(super) fn read(
             claim.status = NameStatus::Refused;
         }
     }
-    let support = support(scene, &claims, notes);
-    for claim in claims.iter_mut().filter(|claim| claim.holds()) {
-        let providers = support.get(&claim.record).map_or(0, BTreeSet::len);
-        claim.status = scene.standing(claim, providers);
+    let ballots = votes::read(scene.set, scene.members, &candidates(&claims), notes);
+    let nobody = Ballot::default();
+    for claim in &mut claims {
+        let ballot = ballots.get(&claim.record).unwrap_or(&nobody);
+        claim.voters.clone_from(&ballot.voters);
+        claim.doubters.clone_from(&ballot.doubters);
+        if claim.holds() {
+            claim.status = scene.standing(claim, ballot);
+        }
     }
     let holders = holders(&claims);
     rename_losers(
@@ -127,11 +153,21 @@ pub(super) fn read(
     claims
 }
 
-impl NameEffect {
-    fn key(&self) -> Key {
-        match &self.host {
-            Some(host) => (true, host.clone()),
-            None => (false, self.name.clone()),
+fn candidates(claims: &[NameEffect]) -> BTreeMap<RecordId, Candidate> {
+    let candidate = |claim: &NameEffect| Candidate {
+        wanted: claim.wanted.clone(),
+        is_proved: claim.kind == NameKind::Host,
+    };
+    let rows = claims.iter().map(|claim| (claim.record, candidate(claim)));
+    rows.collect()
+}
+
+impl Wanted {
+    /// What a claim of `name` wants, whose host is `host`.
+    fn of(host: Option<&String>, name: &str) -> Self {
+        match host {
+            Some(host) => Self::Host(host.clone()),
+            None => Self::Account(name.to_owned()),
         }
     }
 }
@@ -158,16 +194,18 @@ fn claims(scene: &Scene<'_>, notes: &mut Notes, tips: &mut Tips) -> Vec<NameEffe
         tips.insert((Kind::NAME, subject.encode()), vec![record]);
         if !body.name.is_empty() {
             let (kind, host) = host_of(body, zone);
-            let (id, name, status) = (body.id, body.name.clone(), NameStatus::Provisional);
             found.push(NameEffect {
                 record,
                 account,
                 index,
                 kind,
-                name,
+                name: body.name.clone(),
+                wanted: Wanted::of(host.as_ref(), &body.name),
                 host,
-                id,
-                status,
+                id: body.id,
+                status: NameStatus::Provisional,
+                voters: BTreeSet::new(),
+                doubters: BTreeSet::new(),
             });
         }
     }
@@ -244,12 +282,17 @@ impl Scene<'_> {
         named && site.is_some_and(|site| site.body.account == claim.account)
     }
 
-    fn standing(&self, claim: &NameEffect, providers: usize) -> NameStatus {
+    /// A host that was proved to enough providers stays in effect until as many no longer see it:
+    /// one provider whose DNS fails takes no site down.
+    fn standing(&self, claim: &NameEffect, ballot: &Ballot) -> NameStatus {
         let step = &self.members.chain.current().body;
         let proves = claim.kind == NameKind::Host && step.host_proof == HostProof::Dns;
-        if proves && providers < step.providers.len().min(2) {
+        let needed = step.providers.len().min(PROVING_PROVIDERS);
+        if proves && ballot.ever_for_it() < needed {
             NameStatus::Unproved
-        } else if providers >= step.majority() {
+        } else if proves && ballot.doubting.len() >= needed {
+            NameStatus::Suspended
+        } else if ballot.for_it.len() >= step.majority() {
             NameStatus::Settled
         } else {
             NameStatus::Provisional
@@ -257,59 +300,12 @@ impl Scene<'_> {
     }
 }
 
-/// Which providers' nodes voted for which claim; of one node's votes for one name the lowest counts.
-fn support(
-    scene: &Scene<'_>,
-    claims: &[NameEffect],
-    notes: &mut Notes,
-) -> BTreeMap<RecordId, BTreeSet<ProviderId>> {
-    let keys: BTreeMap<RecordId, Key> = claims
-        .iter()
-        .map(|claim| (claim.record, claim.key()))
-        .collect();
-    let mut votes = scene.set.of(Kind::VOTE);
-    votes.sort_by_key(|vote| vote.id());
-    let mut cast: BTreeMap<(NodeId, &Key), RecordId> = BTreeMap::new();
-    let mut support: BTreeMap<RecordId, BTreeSet<ProviderId>> = BTreeMap::new();
-    for vote in votes {
-        let Some((target, _)) = vote_subject(vote) else {
-            continue;
-        };
-        let Some(key) = keys.get(&target) else {
-            continue;
-        };
-        let Some(Member::Node(node, slot)) = scene.members.author(vote) else {
-            continue;
-        };
-        let member = scene
-            .members
-            .nodes
-            .get(&node)
-            .is_some_and(|node| node.is_member);
-        if !member || !scene.members.heeds(scene.set, vote) {
-            continue;
-        }
-        let first = *cast.entry((node, key)).or_insert(vote.id());
-        if first == vote.id() {
-            support.entry(target).or_default().insert(slot.provider);
-        } else {
-            let (author, second) = (node.into(), vote.id());
-            notes.evidence.push(Evidence::DoubleVote {
-                author,
-                first,
-                second,
-            });
-        }
-    }
-    support
-}
-
 /// For each name, the claim that holds it: settled first, then the lower RecordId.
-fn holders(claims: &[NameEffect]) -> BTreeMap<Key, RecordId> {
-    let mut holders: BTreeMap<Key, (bool, RecordId)> = BTreeMap::new();
+fn holders(claims: &[NameEffect]) -> BTreeMap<Wanted, RecordId> {
+    let mut holders: BTreeMap<Wanted, (bool, RecordId)> = BTreeMap::new();
     for claim in claims.iter().filter(|claim| claim.holds()) {
         let rank = (claim.status != NameStatus::Settled, claim.record);
-        let best = holders.entry(claim.key()).or_insert(rank);
+        let best = holders.entry(claim.wanted.clone()).or_insert(rank);
         *best = rank.min(*best);
     }
     holders
@@ -318,14 +314,14 @@ fn holders(claims: &[NameEffect]) -> BTreeMap<Key, RecordId> {
         .collect()
 }
 
-fn rename_losers(claims: &mut [NameEffect], holders: &BTreeMap<Key, RecordId>, site_zone: &str) {
+fn rename_losers(claims: &mut [NameEffect], holders: &BTreeMap<Wanted, RecordId>, site_zone: &str) {
     let holds: BTreeMap<RecordId, Digest> = claims
         .iter()
         .map(|claim| (claim.record, claim.id))
         .collect();
-    let mut taken: BTreeSet<Key> = holders.keys().cloned().collect();
+    let mut taken: BTreeSet<Wanted> = holders.keys().cloned().collect();
     for claim in claims.iter_mut().filter(|claim| claim.holds()) {
-        let holder = holders.get(&claim.key());
+        let holder = holders.get(&claim.wanted);
         let own = holder.and_then(|holder| holds.get(holder)) == Some(&claim.id);
         if holder == Some(&claim.record) || own {
             continue;
@@ -341,7 +337,7 @@ fn rename_losers(claims: &mut [NameEffect], holders: &BTreeMap<Key, RecordId>, s
             let name = format!("{claimed}-{}", digits.get(..length).unwrap_or(&digits));
             claim.host = claim.host.is_some().then(|| format!("{name}.{site_zone}"));
             claim.name = name;
-            if taken.insert(claim.key()) {
+            if taken.insert(Wanted::of(claim.host.as_ref(), &claim.name)) {
                 break;
             }
         }
