@@ -35,6 +35,8 @@ const REDIAL_MIN: Duration = Duration::from_secs(1);
 const REDIAL_MAX: Duration = Duration::from_secs(20);
 /// A connection that has lasted so long is one: after it the next attempt comes at once.
 const SETTLED_TIME: Duration = Duration::from_secs(10);
+/// Who is no member any more is told the records that say so.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// Who sent what is no message is not heard for so long.
 const FAULT_REST: Duration = Duration::from_secs(60);
 /// A list of a removal is a few hundred KB.
@@ -79,6 +81,8 @@ struct Link {
     dialed_by: NodeId,
     connection: Connection,
     since: Instant,
+    /// It is no member any more, and hears that before it is gone.
+    is_leaving: bool,
     task: AbortHandle,
 }
 
@@ -178,9 +182,21 @@ impl Shared {
     fn admit_members(&self) -> BTreeMap<NodeId, Vec<String>> {
         let others = self.others(&self.replica.effect());
         self.endpoint.admit(others.keys().copied().collect());
-        for (node, link) in &*self.links() {
-            if !others.contains_key(node) {
+        let blocked = self.blocked.borrow().clone();
+        for (node, link) in &mut *self.links() {
+            if others.contains_key(node) {
+                continue;
+            }
+            if blocked.contains(node) {
                 close(&link.connection, Close::NotAMember);
+            } else if !link.is_leaving {
+                // It hears why from the records first.
+                link.is_leaving = true;
+                let connection = link.connection.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(GOODBYE_TIME).await;
+                    close(&connection, Close::NotAMember);
+                });
             }
         }
         others
@@ -367,6 +383,7 @@ impl Shared {
             dialed_by,
             connection,
             since: stopwatch(),
+            is_leaving: false,
             task: task.abort_handle(),
         };
         links.insert(peer, link);
