@@ -4,7 +4,8 @@ CARGO ?= cargo
 # What a machine with Rust, git and make may still lack, as COMMAND:PACKAGE.
 DEMO_TOOLS := cc:build-essential ssh:openssh-client ssh-keygen:openssh-client git:git
 TEST_TOOLS := $(DEMO_TOOLS) c++:build-essential curl:curl mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs \
-              xfs_io:xfsprogs losetup:mount strace:strace faketime:faketime knotd:knot
+              xfs_io:xfsprogs losetup:mount strace:strace faketime:faketime knotd:knot \
+              ip:iproute2 nft:nftables
 # Real websites, as FILE:PACKAGE. The folder of sqlite3-doc is also that of another package.
 TEST_SITES := /usr/share/doc/git-doc/git.html:git-doc /usr/share/doc/sqlite3/index.html:sqlite3-doc
 PROVE_SITES := /usr/share/doc/debian-handbook/html:debian-handbook
@@ -38,6 +39,7 @@ test: setup-test setup-conformance format lint
 prove: export VERGE_POWER_CUTS = 100
 prove: export VERGE_KILLS = 200
 prove: export VERGE_DEPLOYS = 1000
+prove: export VERGE_CUTS = 10
 prove: export VERGE_PROVE = 1
 prove: export VERGE_ORACLE_CASES = 100000
 prove: export PROPTEST_CASES = 10000

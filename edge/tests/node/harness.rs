@@ -18,6 +18,8 @@ pub(crate) struct Node {
     data: PathBuf,
     child: Option<Child>,
     ready: Ready,
+    /// What runs it, if it is not run directly.
+    runner: Vec<String>,
 }
 
 impl Node {
@@ -38,7 +40,12 @@ impl Node {
 
     /// Starts a node on a data directory that is there.
     pub(crate) fn start(data: &Path) -> Self {
-        let mut child = Command::new(VERGE)
+        Self::start_by(data, Vec::new())
+    }
+
+    /// The same by another program, such as `ip netns exec NAME`.
+    pub(crate) fn start_by(data: &Path, runner: Vec<String>) -> Self {
+        let mut child = run_by(&runner)
             .arg("serve")
             .arg("--data")
             .arg(data)
@@ -68,6 +75,7 @@ impl Node {
             data: data.to_owned(),
             child: Some(child),
             ready,
+            runner,
         }
     }
 
@@ -90,6 +98,7 @@ impl Node {
             data: data.to_owned(),
             child: Some(child),
             ready: Ready::parse(&line).unwrap(),
+            runner: Vec::new(),
         }
     }
 
@@ -118,7 +127,7 @@ impl Node {
     /// Starts again after [`Node::stop`] or [`Node::kill`].
     pub(crate) fn restart(&mut self) {
         let folder = self.folder.take();
-        *self = Self::start(&self.data.clone());
+        *self = Self::start_by(&self.data.clone(), std::mem::take(&mut self.runner));
         self.folder = folder;
     }
 
@@ -170,6 +179,16 @@ pub(crate) fn init(data: &Path) {
         ],
     );
     assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// `verge`, run by `runner`.
+pub(crate) fn run_by(runner: &[String]) -> Command {
+    let Some((program, arguments)) = runner.split_first() else {
+        return Command::new(VERGE);
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).arg(VERGE);
+    command
 }
 
 /// Runs `verge ARGUMENTS --data DATA`.

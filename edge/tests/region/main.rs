@@ -17,6 +17,8 @@ mod support;
 
 mod chain;
 mod joining;
+mod namespaces;
 mod records;
 mod scene;
+mod street;
 mod time;

@@ -1,6 +1,6 @@
 //! A region whose nodes are processes of their own, and a way to wait for what they come to.
 
-use crate::harness::{Node, VERGE, init, text, verge};
+use crate::harness::{Node, VERGE, init, run_by, text, verge};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) const PORTS: [&str; 5] = [
 /// A region of providers with one node each.
 pub(crate) struct Region {
     pub(crate) nodes: Vec<Node>,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl Region {
@@ -153,8 +153,20 @@ pub(crate) struct Newcomer {
 impl Newcomer {
     /// Runs `verge init --join` until it has been heard, or is done.
     pub(crate) fn ask(data: &Path, ticket: &str, provider: Option<&str>) -> Self {
-        let mut command = Command::new(VERGE);
-        command.args(["init", "--join", ticket]).args(PORTS);
+        Self::ask_by(&[], data, ticket, provider, PORTS[4])
+    }
+
+    /// The same by another program, with a port of its own for the other nodes.
+    pub(crate) fn ask_by(
+        runner: &[String],
+        data: &Path,
+        ticket: &str,
+        provider: Option<&str>,
+        listen_nodes: &str,
+    ) -> Self {
+        let mut command = run_by(runner);
+        command.args(["init", "--join", ticket]).args(&PORTS[..4]);
+        command.arg(listen_nodes);
         command.arg("--data").arg(data).stdout(Stdio::piped());
         if let Some(provider) = provider {
             command.args(["--provider", provider]);

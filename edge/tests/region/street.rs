@@ -1,0 +1,165 @@
+//! Network namespaces: each node in a house of its own, all on one switch, with cuts and loss.
+
+use crate::harness::{Node, VERGE, run_by, text};
+use crate::scene::{Newcomer, PORTS, Region, approve, ticket};
+use std::path::Path;
+use std::process::Command;
+
+/// A namespace for each node and one for the switch; all are gone when it is dropped.
+pub(crate) struct Street {
+    prefix: String,
+    count: usize,
+}
+
+impl Street {
+    pub(crate) fn of(count: usize) -> Self {
+        let street = Self {
+            prefix: format!("vg{}", std::process::id()),
+            count,
+        };
+        let switch = street.name("sw");
+        run("ip", &["netns", "add", &switch]);
+        run(
+            "ip",
+            &["-n", &switch, "link", "add", "br0", "type", "bridge"],
+        );
+        run("ip", &["-n", &switch, "link", "set", "br0", "up"]);
+        for house in 0..count {
+            let name = street.house(house);
+            let (inside, outside) = ("eth0", format!("h{house}"));
+            run("ip", &["netns", "add", &name]);
+            run(
+                "ip",
+                &[
+                    "-n", &switch, "link", "add", &outside, "type", "veth", "peer", "name", inside,
+                    "netns", &name,
+                ],
+            );
+            run(
+                "ip",
+                &[
+                    "-n", &switch, "link", "set", &outside, "master", "br0", "up",
+                ],
+            );
+            let address = format!("{}/24", address(house));
+            run(
+                "ip",
+                &["-n", &name, "address", "add", &address, "dev", inside],
+            );
+            run("ip", &["-n", &name, "link", "set", inside, "up"]);
+            run("ip", &["-n", &name, "link", "set", "lo", "up"]);
+        }
+        street
+    }
+
+    fn name(&self, part: &str) -> String {
+        format!("{}-{part}", self.prefix)
+    }
+
+    fn house(&self, house: usize) -> String {
+        self.name(&house.to_string())
+    }
+
+    /// What runs a program in a house.
+    pub(crate) fn runner(&self, house: usize) -> Vec<String> {
+        let house = self.house(house);
+        ["ip", "netns", "exec", &house].map(str::to_owned).to_vec()
+    }
+
+    /// A region with a provider and a node in each house.
+    pub(crate) fn region(&self) -> Region {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("n0");
+        found(&self.runner(0), &data);
+        let mut nodes = vec![Node::start_by(&data, self.runner(0))];
+        for house in 1..self.count {
+            let provider = format!("P{house}");
+            let data = folder.path().join(&provider);
+            let runner = self.runner(house);
+            let port = format!("--listen-nodes={}:4420", address(house));
+            let ticket = ticket(&nodes[0]);
+            let mut newcomer = Newcomer::ask_by(&runner, &data, &ticket, Some(&provider), &port);
+            newcomer.reads("wait until");
+            for node in &nodes {
+                approve(node, &provider);
+            }
+            newcomer.becomes_a_member();
+            nodes.push(Node::start_by(&data, runner));
+        }
+        let region = Region { nodes, folder };
+        region.all_in_step();
+        region
+    }
+
+    /// Nothing passes between the two sides any more, in both directions.
+    pub(crate) fn cut(&self, side: &[usize]) {
+        for house in 0..self.count {
+            let others = (0..self.count).filter(|o| side.contains(o) != side.contains(&house));
+            let rules = others.map(|other| format!("ip saddr {} drop;", address(other)));
+            self.filter(house, &rules.collect::<String>());
+        }
+    }
+
+    /// What comes to the house is lost; what goes out of it arrives.
+    pub(crate) fn deafen(&self, house: usize) {
+        self.filter(house, "ip saddr 10.77.0.0/24 drop;");
+    }
+
+    /// So many of a hundred packets that come to any house are lost.
+    pub(crate) fn lose(&self, percent: u32) {
+        for house in 0..self.count {
+            self.filter(house, &format!("numgen random mod 100 < {percent} drop;"));
+        }
+    }
+
+    /// Everything passes again.
+    pub(crate) fn heal(&self) {
+        for house in 0..self.count {
+            self.filter(house, "");
+        }
+    }
+
+    fn filter(&self, house: usize, rules: &str) {
+        let table = format!(
+            "table inet verge; delete table inet verge; table inet verge {{ chain input {{ \
+             type filter hook input priority 0; iifname lo accept; {rules} }}; }}"
+        );
+        let name = self.house(house);
+        run("ip", &["netns", "exec", &name, "nft", &table]);
+    }
+}
+
+impl Drop for Street {
+    fn drop(&mut self) {
+        let houses = (0..self.count).map(|house| self.house(house));
+        for name in houses.chain([self.name("sw")]) {
+            // What is not there any more is gone already.
+            let deleted = Command::new("ip").args(["netns", "delete", &name]).status();
+            assert!(
+                deleted.is_ok(),
+                "ip is there, or nothing would have been made"
+            );
+        }
+    }
+}
+
+fn address(house: usize) -> String {
+    format!("10.77.0.{}", house + 1)
+}
+
+fn found(runner: &[String], data: &Path) {
+    let mut command = run_by(runner);
+    command.args(["init", "--region=Test Street", "--provider=Corner"]);
+    command
+        .args(["--host-proof=none", "--test"])
+        .args(&PORTS[..4]);
+    command.arg(format!("--listen-nodes={}:4420", address(0)));
+    let output = command.arg("--data").arg(data).output().unwrap();
+    assert!(output.status.success(), "{VERGE}: {}", text(&output.stderr));
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {said}");
+}
