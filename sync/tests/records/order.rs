@@ -7,10 +7,10 @@ use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use verge_sync::record::{
-    Account, Actors, Author, Draft, Effect, Envelope, Kind, LogId, NameKind, Record, Site, Subject,
-    Takedown, Tombstone, effect,
+    Account, Actors, Author, Draft, Effect, Envelope, Grounds, Kind, LogId, NameKind, Record, Site,
+    Subject, Takedown, Tombstone, effect,
 };
-use verge_sync::{AccountId, Digest, SiteId};
+use verge_sync::{AccountId, Digest, RecordId, SiteId};
 
 /// Something that a member does, knowing only a part of what there is.
 #[derive(Debug, Clone)]
@@ -191,9 +191,10 @@ fn delivered(scene: &Scene, records: &[Arc<Record>]) -> Vec<Arc<Record>> {
         let mut later = Vec::new();
         let before = held.len();
         for record in aside {
-            let now = effect(&held, &scene.parameters).unwrap();
-            match now.admissible(&record, &scene.kinds) {
-                Ok(()) if now.record(&record.id()).is_none() => held.push(record),
+            let known = |id: &RecordId| held.iter().find(|held| held.id() == *id);
+            let grounds = Grounds::of(scene.region, &held, &scene.kinds, |_, _| {});
+            match grounds.admissible(&record, &scene.kinds, known) {
+                Ok(()) if known(&record.id()).is_none() => held.push(record),
                 Ok(()) => {}
                 Err(_) => later.push(record),
             }
