@@ -8,7 +8,7 @@ use super::holding::{Holding, Taken};
 use super::message::{FRAME_BYTES_MAX, Message, Set};
 use super::peer::{ASKED_MS_MAX, Peer, Round};
 use crate::id::{NodeId, RecordId};
-use crate::record::Record;
+use crate::record::{Record, RemovalList};
 use negentropy::{Id, Negentropy};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -103,10 +103,18 @@ impl Exchange {
         }
         let message = Message::decode(bytes).map_err(|_unreadable| Fault::Unreadable)?;
         if matches!(message, Message::Answer(..)) && peer.round.is_none() {
-            return Err(Fault::Unasked);
+            // To a question that was given up: the wire was slow, or this machine slept.
+            let is_late = peer.given_up > 0;
+            peer.given_up = peer.given_up.saturating_sub(1);
+            return if is_late { Ok(()) } else { Err(Fault::Unasked) };
         }
         peer.take_in(message);
         Ok(())
+    }
+
+    /// Takes up the list of a removal, whose blob was fetched and checked.
+    pub fn learn_list(&mut self, list: RemovalList) {
+        self.holding.learn_list(list);
     }
 
     /// Takes up records of this node's own, and passes them on.
@@ -185,6 +193,7 @@ impl Exchange {
                 .is_some_and(|round| round.until_ms <= now_ms)
             {
                 peer.round = None;
+                peer.given_up = peer.given_up.saturating_add(1);
                 peer.next_round_ms = now_ms.saturating_add(ROUND_AGAIN_MS);
             }
         }

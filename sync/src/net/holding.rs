@@ -9,7 +9,8 @@ use super::aside::{Aside, Refused};
 use super::message::Set;
 use crate::id::RecordId;
 use crate::record::{
-    AuthorId, Effect, Grounds, Kind, KindTable, Parameters, Record, Refusal, effect, storing_order,
+    AuthorId, Effect, Grounds, Kind, KindTable, Parameters, Record, Refusal, RemovalList,
+    SignatureError, effect, storing_order,
 };
 use negentropy::{Id, NegentropyStorageVector};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -26,6 +27,9 @@ const UNKNOWN_PER_AUTHOR_MAX: usize = 4_096;
 /// Where a record stands.
 type Place = (Kind, Vec<u8>, AuthorId, u32, u32);
 
+/// Checks the signature of a record.
+pub type Verify = fn(&Record) -> Result<(), SignatureError>;
+
 /// The records of one region, and what they mean.
 #[derive(Debug)]
 pub struct Holding {
@@ -36,6 +40,7 @@ pub struct Holding {
     /// Of kinds without a row, by author.
     unknown: BTreeMap<AuthorId, BTreeSet<RecordId>>,
     grounds: Grounds,
+    verify: Verify,
     /// Worked out when somebody asks for it, and forgotten with the next record.
     effect: OnceLock<Arc<Effect>>,
     aside: Aside,
@@ -73,6 +78,7 @@ impl Holding {
             parameters,
             kinds,
             records: BTreeMap::new(),
+            verify: Record::verify,
             places: HashMap::new(),
             unknown: BTreeMap::new(),
             effect: OnceLock::new(),
@@ -97,6 +103,20 @@ impl Holding {
             holding.place(record);
         }
         Some(holding)
+    }
+
+    /// The same, with another way to verify: a simulation of many nodes in one process need not
+    /// verify a record at each of them.
+    #[must_use]
+    pub fn verified_by(self, verify: Verify) -> Self {
+        Self { verify, ..self }
+    }
+
+    /// Takes up the list of a removal, whose blob was fetched and checked.
+    pub fn learn_list(&mut self, list: RemovalList) {
+        let lists = &mut self.parameters.lists;
+        lists.insert(list.digest(), list.ids().clone());
+        self.effect = OnceLock::new();
     }
 
     /// What holds. Worked out anew after each change, when it is first asked for.
@@ -172,7 +192,10 @@ impl Holding {
         let mut fresh = HashMap::new();
         for record in round {
             let known = |id: &RecordId| self.records.get(id);
-            match self.grounds.admissible(&record, &self.kinds, known) {
+            match self
+                .grounds
+                .admissible_by(&record, &self.kinds, known, self.verify)
+            {
                 Ok(()) if self.records.contains_key(&record.id()) => {}
                 Ok(()) => {
                     *is_crowded |= self.place(&record);

@@ -14,5 +14,5 @@ mod message;
 mod peer;
 
 pub use exchange::{Exchange, Fault, ROUND_INTERVAL_MS};
-pub use holding::{Holding, Taken};
+pub use holding::{Holding, Taken, Verify};
 pub use message::{MESSAGE_BYTES_MAX, Message, Set, Unreadable};

@@ -50,6 +50,8 @@ pub(super) struct Peer {
     units_ms: u64,
     /// Of the reconciliations that we lead.
     pub(super) round: Option<Round>,
+    /// Questions whose answers may still come, too late.
+    pub(super) given_up: u32,
     pub(super) next_round_ms: u64,
 }
 
@@ -64,6 +66,7 @@ impl Peer {
             units: UNITS_MAX,
             units_ms: now_ms,
             round: None,
+            given_up: 0,
             next_round_ms: now_ms,
         }
     }

@@ -136,7 +136,7 @@ struct Writer {
 
 impl Grounds {
     /// The grounds that `records` are together: of those that may be stored, in whatever order. Calls
-    /// `refused` for each of the others. Signatures are not verified.
+    /// `refused` for each of the others. Signatures and proofs are not verified.
     #[must_use]
     pub fn of<'r>(
         region: RegionId,
@@ -254,16 +254,30 @@ impl Grounds {
         kinds: &KindTable,
         known: impl Fn(&RecordId) -> Option<&'k Arc<Record>>,
     ) -> Result<(), Refusal> {
+        self.admissible_by(record, kinds, known, Record::verify)
+    }
+
+    /// The same where `verify` says whether the signature holds.
+    ///
+    /// # Errors
+    /// As [`Grounds::admissible`].
+    pub fn admissible_by<'k>(
+        &self,
+        record: &Record,
+        kinds: &KindTable,
+        known: impl Fn(&RecordId) -> Option<&'k Arc<Record>>,
+        verify: impl Fn(&Record) -> Result<(), SignatureError>,
+    ) -> Result<(), Refusal> {
         // Cheap rules first: a signature costs a thousand of them. But what waits for a predecessor
         // alone has been verified.
-        match self.admits(record, kinds, known) {
-            Ok(()) => Ok(record.verify()?),
-            Err(why @ Refusal::Waiting(_)) => {
-                record.verify()?;
-                Err(why)
+        let judged = self.admits(record, kinds, known);
+        if matches!(judged, Ok(()) | Err(Refusal::Waiting(_))) {
+            verify(record)?;
+            if !is_proven(record) {
+                return Err(Refusal::Proof);
             }
-            Err(why) => Err(why),
         }
+        judged
     }
 
     /// The same without the signature.
@@ -280,7 +294,7 @@ impl Grounds {
         if envelope.kind.is_owned() {
             let subject = Subject::decode(envelope.kind, &envelope.subject);
             let subject = subject.ok_or(Refusal::Subject)?;
-            check_static(record, subject, &self.region)?;
+            check_own(record, subject)?;
             let writer = self.writer(record).ok_or(Refusal::Author)?;
             // Rights may rest on the predecessors.
             let before = check_sequence(record, &known)?;
@@ -528,7 +542,7 @@ pub(crate) fn order(record: &Record) -> (bool, Kind, u32, u32, RecordId) {
 }
 
 /// What holds or not whatever else there is, and whoever signed.
-fn check_static(record: &Record, subject: Subject, region: &RegionId) -> Result<(), Refusal> {
+fn check_own(record: &Record, subject: Subject) -> Result<(), Refusal> {
     let author = record.envelope().author;
     let own = match subject {
         Subject::Vote(_, voter) => AuthorId::from_bytes(*voter.as_bytes()) == author,
@@ -539,14 +553,18 @@ fn check_static(record: &Record, subject: Subject, region: &RegionId) -> Result<
         Subject::Takedown(provider, _) => AuthorId::from(provider) == author,
         _ => true,
     };
-    if !own {
-        return Err(Refusal::Subject);
-    }
-    match (subject, record.body()) {
-        (Subject::Node(slot), Ok(Body::Node(body))) if !body.is_proven(region, slot) => {
-            Err(Refusal::Proof)
-        }
-        _ => Ok(()),
+    if own { Ok(()) } else { Err(Refusal::Subject) }
+}
+
+/// Whether a node has proved that it belongs to the slot.
+fn is_proven(record: &Record) -> bool {
+    let envelope = record.envelope();
+    match (
+        Subject::decode(envelope.kind, &envelope.subject),
+        record.body(),
+    ) {
+        (Some(Subject::Node(slot)), Ok(Body::Node(body))) => body.is_proven(&envelope.region, slot),
+        _ => true,
     }
 }
 

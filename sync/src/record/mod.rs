@@ -12,6 +12,7 @@ mod envelope;
 mod grounds;
 pub mod kinds;
 pub mod region;
+mod removal;
 pub mod signature;
 pub mod write;
 
@@ -27,5 +28,6 @@ pub use envelope::{
 pub(crate) use grounds::order as storing_order;
 pub use grounds::{Grounds, Refusal};
 pub use kinds::{AuthorRule, Kind, KindRow, KindTable, Slot, Subject, SubjectRule};
+pub use removal::RemovalList;
 pub use signature::{Signature, SignatureError};
 pub use write::{Author, WriteError};

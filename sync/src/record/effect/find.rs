@@ -134,6 +134,11 @@ impl Effect {
             })
     }
 
+    /// Every record that is known, in no order.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.index.known.values()
+    }
+
     /// The record, if it is known.
     #[must_use]
     pub fn record(&self, id: &RecordId) -> Option<&Arc<Record>> {
