@@ -159,7 +159,8 @@ impl Exchange {
     #[must_use]
     pub fn next_turn_ms(&self, now_ms: u64) -> Option<u64> {
         let due = self.peers.iter().map(|(id, peer)| {
-            if peer.has_mail() {
+            let again_ms = peer.ask_again_ms.unwrap_or(u64::MAX);
+            let due_ms = if peer.has_mail() {
                 now_ms
             } else if let Some(round) = &peer.round {
                 round.until_ms
@@ -167,7 +168,8 @@ impl Exchange {
                 peer.next_round_ms
             } else {
                 u64::MAX
-            }
+            };
+            due_ms.min(again_ms)
         });
         due.min().filter(|due| *due < u64::MAX)
     }

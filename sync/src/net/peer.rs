@@ -46,6 +46,8 @@ pub(super) struct Peer {
     /// Records that it is to get, in this order.
     owed: VecDeque<RecordId>,
     needed: VecDeque<RecordId>,
+    /// When the first of those needed that somebody else was asked for may be asked for here.
+    pub(super) ask_again_ms: Option<u64>,
     units: u64,
     units_ms: u64,
     /// Of the reconciliations that we lead.
@@ -63,6 +65,7 @@ impl Peer {
             replies: VecDeque::new(),
             owed: VecDeque::new(),
             needed: VecDeque::new(),
+            ask_again_ms: None,
             units: UNITS_MAX,
             units_ms: now_ms,
             round: None,
@@ -117,7 +120,11 @@ impl Peer {
     /// The peer is to be asked for these.
     pub(super) fn need(&mut self, ids: impl IntoIterator<Item = RecordId>) {
         let room = NEEDED_COUNT_MAX.saturating_sub(self.needed.len());
+        let before = self.needed.len();
         self.needed.extend(ids.into_iter().take(room));
+        if self.needed.len() > before {
+            self.ask_again_ms = None;
+        }
     }
 
     /// The next message to the peer. `asked` says of whom an id was asked, and when.
@@ -152,6 +159,7 @@ impl Peer {
         (!records.is_empty()).then_some(Message::Records(records))
     }
 
+    /// What another peer was asked for is not forgotten here: that peer may never answer.
     fn next_wanted(
         &mut self,
         now_ms: u64,
@@ -159,16 +167,34 @@ impl Peer {
         asked: &mut HashMap<RecordId, u64>,
     ) -> Vec<RecordId> {
         let mut wanted = Vec::new();
-        while wanted.len() < WANT_COUNT_MAX {
+        if self.ask_again_ms.is_some_and(|again_ms| now_ms < again_ms) {
+            return wanted;
+        }
+        self.ask_again_ms = None;
+        for _ in 0..self.needed.len() {
             let Some(id) = self.needed.pop_front() else {
                 break;
             };
-            let is_under_way = asked
+            if knows(&id) {
+                continue;
+            }
+            let until_ms = asked
                 .get(&id)
-                .is_some_and(|asked_ms| now_ms.saturating_sub(*asked_ms) < ASKED_MS_MAX);
-            if !is_under_way && !knows(&id) {
-                asked.insert(id, now_ms);
-                wanted.push(id);
+                .map(|asked_ms| asked_ms.saturating_add(ASKED_MS_MAX));
+            match until_ms.filter(|until_ms| now_ms < *until_ms) {
+                Some(until_ms) => {
+                    self.needed.push_back(id);
+                    let first = self.ask_again_ms.unwrap_or(until_ms);
+                    self.ask_again_ms = Some(first.min(until_ms));
+                }
+                None => {
+                    asked.insert(id, now_ms);
+                    wanted.push(id);
+                }
+            }
+            if wanted.len() == WANT_COUNT_MAX {
+                self.ask_again_ms = None;
+                break;
             }
         }
         wanted

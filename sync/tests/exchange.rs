@@ -1,0 +1,95 @@
+//! What one node makes of what its peers say, or do not say.
+#![allow(dead_code, reason = "the scene is that of the records' tests")]
+#![expect(clippy::unwrap_used, reason = "every function here serves a test")]
+
+#[path = "records/scene.rs"]
+mod scene;
+
+use scene::{Scene, seed, with_site};
+use verge_sync::NodeId;
+use verge_sync::net::{Exchange, Fault, Holding, Message, ROUND_INTERVAL_MS};
+
+/// The node of the scene with this number, which holds all that the scene has.
+fn node(scene: &Scene, number: u8) -> Exchange {
+    let (parameters, kinds) = (scene.parameters.clone(), scene.kinds.clone());
+    let holding = Holding::new(&scene.records, parameters, kinds).unwrap();
+    Exchange::new(seed(number).node_id(), holding)
+}
+
+/// The first two, so that the first leads.
+fn in_order(numbers: [u8; 2]) -> [u8; 2] {
+    let mut numbers = numbers;
+    numbers.sort_by_key(|number| seed(*number).node_id());
+    numbers
+}
+
+fn said(from: &mut Exchange, to: NodeId, now_ms: u64) -> Vec<Vec<u8>> {
+    from.turn(now_ms);
+    std::iter::from_fn(|| from.next_out(&to, now_ms)).collect()
+}
+
+/// A machine that slept finds its question given up; the answer, which was on its way, is no fault of
+/// the peer's. (Seed 61 of the simulation.)
+#[test]
+fn an_answer_that_comes_too_late_is_passed_over() {
+    let (scene, ..) = with_site(2);
+    let [leads, follows] = in_order([0, 1]);
+    let (mut one, mut other) = (node(&scene, leads), node(&scene, follows));
+    let (me, peer) = (seed(leads).node_id(), seed(follows).node_id());
+    one.connect(peer, 0);
+    other.connect(me, 0);
+    let questions = said(&mut one, peer, 0);
+    questions
+        .iter()
+        .for_each(|bytes| other.hear(&me, bytes).unwrap());
+    let answers = said(&mut other, me, 10);
+    assert_eq!(answers.len(), 1);
+    one.turn(ROUND_INTERVAL_MS);
+    assert_eq!(one.hear(&peer, &answers[0]), Ok(()));
+    // But only once for each question.
+    assert_eq!(one.hear(&peer, &answers[0]), Err(Fault::Unasked));
+    // The next round goes its way.
+    let again = said(&mut one, peer, 2 * ROUND_INTERVAL_MS);
+    assert!(matches!(Message::decode(&again[0]), Ok(Message::Ask(..))));
+}
+
+/// A rogue that says what it has and gives nothing was always asked first, so that nobody else ever
+/// was: what it owed for ten seconds was forgotten for the others. (Seed 68 of the simulation.)
+#[test]
+fn what_a_peer_withholds_is_asked_of_another() {
+    let (mut scene, _, site) = with_site(3);
+    let before = node(&scene, 0);
+    let id = scene.deploy(0, site, "x");
+    let mut numbers = [0, 1, 2];
+    numbers.sort_by_key(|number| seed(*number).node_id());
+    let [leads, withholds, gives] = numbers;
+    let mut one = Exchange::new(seed(leads).node_id(), {
+        let held: Vec<_> = before.holding().records().cloned().collect();
+        Holding::new(&held, scene.parameters.clone(), scene.kinds.clone()).unwrap()
+    });
+    let me = seed(leads).node_id();
+    let mut now_ms = 0;
+    let mut others =
+        [withholds, gives].map(|number| (seed(number).node_id(), node(&scene, number)));
+    for (peer, other) in &mut others {
+        one.connect(*peer, 0);
+        other.connect(me, 0);
+    }
+    while one.holding().record(&id).is_none() {
+        assert!(now_ms < ROUND_INTERVAL_MS, "asked of nobody else");
+        for (peer, other) in &mut others {
+            for bytes in said(&mut one, *peer, now_ms) {
+                other.hear(&me, &bytes).unwrap();
+            }
+            for bytes in said(other, me, now_ms) {
+                let is_record = matches!(Message::decode(&bytes), Ok(Message::Records(_)));
+                if !(is_record && *peer == seed(withholds).node_id()) {
+                    one.hear(peer, &bytes).unwrap();
+                }
+            }
+        }
+        // As a node would: when there is something to do.
+        let next_ms = one.next_turn_ms(now_ms).unwrap();
+        now_ms = next_ms.max(now_ms + 100);
+    }
+}
