@@ -5,6 +5,7 @@ use crate::scene::provider_key;
 use crate::world::{Story, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use verge_sync::record::effect::{NameEffect, NameStatus, SiteEffect};
 use verge_sync::record::{
     Body, Effect, Evidence, Kind, Parameters, Record, Region, Subject, effect,
 };
@@ -44,8 +45,8 @@ impl World {
         }
     }
 
-    /// What must hold in the end; gives how many records there are.
-    pub(crate) fn check(&self, story: &Story) -> u64 {
+    /// What must hold in the end; gives what came to pass.
+    pub(crate) fn check(&self, story: &Story) -> Tally {
         let seed = self.seed;
         let members = self.members.iter();
         let honest: Vec<&Member> = members.filter(|m| m.is_honest() && !m.is_dead).collect();
@@ -70,11 +71,12 @@ impl World {
         let lost: Vec<_> = self.rescued.difference(&held).collect();
         assert!(lost.is_empty(), "seed {seed}: lost {lost:?} of a dead node");
         self.check_evidence(story, &agreed);
+        self.check_quarrels(&agreed);
         self.check_majorities(&agreed);
         self.check_acts(&agreed);
         self.check_names(&agreed);
         self.check_ends(&agreed);
-        u64::try_from(held.len()).unwrap()
+        Tally::of(&agreed)
     }
 
     /// Never below the pinned step; another branch than the others' only where somebody voted twice.
@@ -117,6 +119,18 @@ impl World {
                 "seed {}: {evidence:?} against honest members",
                 self.seed
             );
+        }
+    }
+
+    /// Of two that remove one another at most one does.
+    fn check_quarrels(&self, agreed: &Effect) {
+        let steps = agreed.chain.steps();
+        for quarrel in &self.quarrels {
+            let count = steps
+                .iter()
+                .filter(|step| quarrel.contains(&step.id))
+                .count();
+            assert!(count < 2, "seed {}: both removals count", self.seed);
         }
     }
 
@@ -220,6 +234,61 @@ impl World {
             assert!(!step.removed.contains_key(&provider.into()));
             assert!(!agreed.left.contains(&provider.into()));
         }
+    }
+}
+
+/// What came to pass in how many regions: a simulation in which nothing happens would prove nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(BTreeMap<&'static str, usize>);
+
+impl Tally {
+    fn of(effect: &Effect) -> Self {
+        let step = &effect.chain.current().body;
+        let sites = effect.sites.values();
+        let rivals = |of: &&Evidence| matches!(of, Evidence::RivalSteps(_));
+        let settled = |of: &&NameEffect| of.status == NameStatus::Settled;
+        let renamed = |of: &&NameEffect| matches!(of.status, NameStatus::Renamed { .. });
+        let moved = |of: &&SiteEffect| of.slot != effect.accounts[&of.body.account].slot;
+        let counts = [
+            ("records", effect.records().count()),
+            ("steps", effect.chain.steps().len() - 1),
+            ("removals", step.removed.len()),
+            ("sponsors", step.sponsors.len()),
+            ("takedowns by a step", step.takedowns.len()),
+            ("takedowns", effect.takedowns.len()),
+            ("tombstones", effect.tombstones.len()),
+            ("leaves", effect.left.len()),
+            ("evidence", effect.evidence.len()),
+            ("rival steps", effect.evidence.iter().filter(rivals).count()),
+            ("settled names", effect.names.iter().filter(settled).count()),
+            ("renamed", effect.names.iter().filter(renamed).count()),
+            (
+                "epochs",
+                sites.clone().filter(|of| of.body.epoch > 0).count(),
+            ),
+            (
+                "bases",
+                sites.clone().filter(|of| of.body.base.is_some()).count(),
+            ),
+            ("tips", sites.clone().filter(|of| of.tips.len() > 1).count()),
+            ("sites that moved", sites.filter(moved).count()),
+        ];
+        Self(BTreeMap::from(counts))
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(what).or_default() += count;
+        }
+    }
+
+    /// What never happened.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let counts = self.0.iter();
+        counts
+            .filter(|(_, count)| **count == 0)
+            .map(|(what, _)| *what)
+            .collect()
     }
 }
 

@@ -9,7 +9,7 @@ use verge_sync::record::{
     Account, Actors, Author, Effect, NameKind, Record, Region, RemovalList, Site, Takedown,
     Tombstone, UserKey,
 };
-use verge_sync::{AccountId, Digest, ProviderId, SiteId};
+use verge_sync::{AccountId, Digest, ProviderId, RecordId, SiteId};
 
 impl Member {
     /// Something that people do.
@@ -312,14 +312,30 @@ impl Member {
         step
     }
 
-    /// Another provider is to go; what is known of its records now stays.
     fn remove(&mut self, effect: &Effect, step: &mut Region, dice: &mut Dice) {
         let own = self.own_provider();
         let others = step.providers.iter().map(|row| row.id);
         let others: Vec<ProviderId> = others.filter(|id| *id != own).collect();
-        let Some(gone) = dice.pick(&others).copied() else {
-            return;
-        };
+        if let Some(gone) = dice.pick(&others) {
+            self.remove_from(effect, step, *gone);
+        }
+    }
+
+    /// Proposes to remove a provider, if it has not voted for anything else; gives the step.
+    pub(crate) fn expel(&mut self, gone: ProviderId) -> Option<RecordId> {
+        let effect = self.effect()?;
+        let current = effect.chain.current();
+        let mut step = current.body.clone();
+        step.provider(&gone)
+            .filter(|_| self.voted_after.insert(current.id))?;
+        self.remove_from(&effect, &mut step, gone);
+        let record = self.provider.step(&effect, step).ok()?;
+        let id = record.id();
+        self.write(record).then_some(id)
+    }
+
+    /// What is known of the provider's records now stays.
+    fn remove_from(&mut self, effect: &Effect, step: &mut Region, gone: ProviderId) {
         let list = RemovalList::of(effect, gone.into());
         step.providers.retain(|row| row.id != gone);
         step.removed.insert(gone.into(), list.digest());

@@ -62,6 +62,8 @@ enum Event {
     Die(usize),
     /// Looks for the lists of removals.
     Fetch(usize),
+    /// Two providers remove one another at the same moment.
+    Quarrel(usize, usize),
 }
 
 pub(crate) struct World {
@@ -83,6 +85,8 @@ pub(crate) struct World {
     jumps_ms: Vec<u64>,
     /// Deploys whose accepting node is gone for good, and which another honest node had.
     pub(crate) rescued: BTreeSet<RecordId>,
+    /// Steps by which two providers removed one another.
+    pub(crate) quarrels: Vec<[RecordId; 2]>,
     /// When each member's next turn is planned.
     wakes: BTreeMap<usize, u64>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
@@ -122,6 +126,7 @@ impl World {
             broken: BTreeSet::new(),
             jumps_ms,
             rescued: BTreeSet::new(),
+            quarrels: Vec::new(),
             wakes: BTreeMap::new(),
             events: BinaryHeap::new(),
             count: 0,
@@ -191,6 +196,15 @@ impl World {
             self.at(when, Event::Jump(who, ahead));
         }
         let honest = usize::from(story.honest_count);
+        let votes_twice = |member: &Member| member.vice == Some(Vice::Equivocates);
+        let is_tempted = self.members.iter().any(votes_twice);
+        if honest > 1 && (is_tempted || self.dice.once_in(2)) {
+            let (a, b) = (self.dice.below(honest), self.dice.below(honest));
+            let when = self.dice.between(2_000, story.length_ms);
+            if a != b {
+                self.at(when, Event::Quarrel(a, b));
+            }
+        }
         if honest > 2 && self.dice.once_in(4) {
             let (who, when) = (
                 self.dice.below(honest),
@@ -309,7 +323,26 @@ impl World {
             }
             Event::Die(who) => self.die(who),
             Event::Fetch(who) => self.fetch(who),
+            Event::Quarrel(a, b) => self.quarrel(a, b),
             Event::Meet(a, b) => self.meet(a, b),
+        }
+    }
+
+    /// Each proposes before it hears of the other; who votes twice does so while it is new.
+    fn quarrel(&mut self, a: usize, b: usize) {
+        let provider = |who: usize| provider_key(self.members[who].number).provider();
+        let (first, second) = (provider(a), provider(b));
+        let steps = [self.members[a].expel(second), self.members[b].expel(first)];
+        if let [Some(first), Some(second)] = steps {
+            self.quarrels.push([first, second]);
+        }
+        self.settle(a);
+        self.settle(b);
+        for who in 0..self.members.len() {
+            let when = self.now_ms + self.dice.between(100, 3_000);
+            if self.members[who].vice == Some(Vice::Equivocates) {
+                self.at(when, Event::Misdeed(who));
+            }
         }
     }
 
