@@ -5,9 +5,11 @@
 #[path = "records/scene.rs"]
 mod scene;
 
-use scene::{Scene, seed, with_site};
-use verge_sync::NodeId;
+use scene::{Scene, deploy_body, seed, slot, with_site};
+use std::sync::Arc;
 use verge_sync::net::{Exchange, Fault, Holding, Message, ROUND_INTERVAL_MS};
+use verge_sync::record::{Body, Draft, Envelope, Kind, LogId, Site, Subject};
+use verge_sync::{AccountId, NodeId, RecordId, SiteId};
 
 /// The node of the scene with this number, which holds all that the scene has.
 fn node(scene: &Scene, number: u8) -> Exchange {
@@ -92,4 +94,81 @@ fn what_a_peer_withholds_is_asked_of_another() {
         let next_ms = one.next_turn_ms(now_ms).unwrap();
         now_ms = next_ms.max(now_ms + 100);
     }
+}
+
+/// A site of node 0, with its deploys, signed one by one.
+fn add_site(scene: &mut Scene, account: AccountId, counter: u16, deploys: u32) {
+    let place = Subject::Site(slot(0), counter);
+    let site = SiteId::derive(&scene.region, &place.encode());
+    let mut sign = |kind, subject: Subject, sequence, before: Vec<RecordId>, body: &Body| {
+        let envelope = Envelope {
+            region: scene.region,
+            kind,
+            subject: subject.encode(),
+            author: scene.nodes[0].id(),
+            log: LogId([9; 8]),
+            n: 1,
+            epoch: 0,
+            sequence,
+            predecessors: before,
+        };
+        let body = body.encode();
+        let record = Draft { envelope, body }
+            .sign(&seed(0).record_key())
+            .unwrap();
+        scene.records.push(Arc::new(record));
+        vec![scene.records.last().unwrap().id()]
+    };
+    sign(
+        Kind::SITE,
+        place,
+        1,
+        vec![],
+        &Body::Site(Site::new(account)),
+    );
+    let mut before = vec![];
+    for sequence in 1..=deploys {
+        let body = Body::Deploy(deploy_body(&sequence.to_string(), account, 0));
+        before = sign(Kind::DEPLOY, Subject::Deploy(site), sequence, before, &body);
+    }
+}
+
+/// Records came in the order of their ids: most of a region waited aside, where not all of it had
+/// room, and each was sent nine times, in five minutes instead of half a one.
+#[test]
+fn a_new_node_is_sent_each_record_once() {
+    let (mut scene, account, _) = with_site(2);
+    for counter in 1..=60 {
+        add_site(&mut scene, account, counter, 100);
+    }
+    let bytes: usize = scene
+        .records
+        .iter()
+        .map(|record| record.bytes().len())
+        .sum();
+    let whole = node(&scene, 0);
+    scene.records.truncate(1);
+    let new = node(&scene, 1);
+    let ids = [seed(0).node_id(), seed(1).node_id()];
+    let mut sides = [whole, new];
+    sides[0].connect(ids[1], 0);
+    sides[1].connect(ids[0], 0);
+    let (mut now_ms, mut sent, mut waiting_count) = (0, 0, 0);
+    while sides[1].holding().records().len() < sides[0].holding().records().len() {
+        assert!(now_ms < ROUND_INTERVAL_MS, "more than one round");
+        for from in [0, 1] {
+            sides[from].turn(now_ms);
+            while sides[1 - from].has_room(&ids[from]) {
+                let Some(said) = sides[from].next_out(&ids[1 - from], now_ms) else {
+                    break;
+                };
+                sent += said.len();
+                sides[1 - from].hear(&ids[from], &said).unwrap();
+            }
+        }
+        waiting_count = sides[1].holding().waiting_count().max(waiting_count);
+        now_ms += 20;
+    }
+    assert!(sent < bytes + bytes / 2, "{sent} for {bytes}");
+    assert!(waiting_count < 100, "{waiting_count} waited aside");
 }

@@ -164,7 +164,7 @@ impl Exchange {
                 now_ms
             } else if let Some(round) = &peer.round {
                 round.until_ms
-            } else if self.me < *id {
+            } else if self.me < *id && !peer.is_owed() {
                 peer.next_round_ms
             } else {
                 u64::MAX
@@ -203,7 +203,11 @@ impl Exchange {
             .peers
             .iter()
             .filter(|(id, peer)| {
-                self.me < **id && peer.round.is_none() && peer.next_round_ms <= now_ms
+                // As long as much is to be sent the answer is known: that much differs.
+                self.me < **id
+                    && peer.round.is_none()
+                    && !peer.is_owed()
+                    && peer.next_round_ms <= now_ms
             })
             .map(|(id, _)| *id)
             .collect();
@@ -235,7 +239,7 @@ impl Exchange {
             Message::Records(records) => came.take(from, &records),
             Message::Want(ids) => {
                 if let Some(peer) = self.peers.get_mut(&from) {
-                    peer.owe(ids);
+                    peer.owe(ids.iter().filter_map(|id| self.holding.record(id)));
                 }
             }
             Message::Ask(set, question) => {
@@ -267,7 +271,8 @@ impl Exchange {
         });
         // Its order is that of a hash map, which differs from run to run.
         need.sort_unstable();
-        peer.owe(have.into_iter().map(record_id));
+        let have = have.into_iter().map(record_id);
+        peer.owe(have.filter_map(|id| self.holding.record(&id)));
         peer.need(need.into_iter().map(record_id));
         peer.next_round_ms = now_ms.saturating_add(ROUND_INTERVAL_MS);
         round.left = round.left.saturating_sub(1);
@@ -289,8 +294,10 @@ impl Exchange {
     /// Owes new records to every peer but the one that they came from.
     fn flood(&mut self, new: &[Arc<Record>], from: &HashMap<RecordId, NodeId>) {
         for (id, peer) in &mut self.peers {
-            let records = new.iter().map(|record| record.id());
-            peer.owe(records.filter(|record| from.get(record) != Some(id)));
+            peer.owe(
+                new.iter()
+                    .filter(|record| from.get(&record.id()) != Some(id)),
+            );
         }
     }
 }

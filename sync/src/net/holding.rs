@@ -10,7 +10,7 @@ use super::message::Set;
 use crate::id::RecordId;
 use crate::record::{
     AuthorId, Effect, Grounds, Kind, KindTable, Parameters, Record, Refusal, RemovalList,
-    SignatureError, effect, storing_order,
+    SignatureError, Subject, effect, storing_order,
 };
 use negentropy::{Id, NegentropyStorageVector};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -168,7 +168,7 @@ impl Holding {
             // A record comes after those that it rests on.
             round.sort_unstable_by_key(|record| storing_order(record));
             let fresh = self.admit(round, &mut taken, &mut is_crowded);
-            let of_chain = |record: &Arc<Record>| CHAIN_KINDS.contains(&record.envelope().kind);
+            let of_chain = |record: &Arc<Record>| self.may_make_a_step_count(record);
             if fresh.values().any(of_chain) && self.grounds.follow_chain(self.records.values()) {
                 // What was outside of its author's space may not be any more.
                 self.refused.clear();
@@ -241,6 +241,18 @@ impl Holding {
             held.sort_unstable();
         }
         held.len() > KEPT_AT_PLACE
+    }
+
+    fn may_make_a_step_count(&self, record: &Record) -> bool {
+        let envelope = record.envelope();
+        match Subject::decode(envelope.kind, &envelope.subject) {
+            Some(Subject::Step(_) | Subject::Node(_)) => true,
+            Some(Subject::Vote(target, _)) => {
+                let target = self.records.get(&target);
+                target.is_some_and(|target| target.envelope().kind == Kind::REGION)
+            }
+            _ => false,
+        }
     }
 
     fn is_unknown(&self, record: &Record) -> bool {

@@ -3,13 +3,14 @@
 
 use super::message::{Message, RECORDS_BYTES_MAX, Set, WANT_COUNT_MAX};
 use crate::id::RecordId;
+use crate::record::{Kind, Record, storing_order};
 use negentropy::NegentropyStorageVector;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// What may wait of one peer before its connection is not read any more.
 const INBOX_BYTES_MAX: usize = 1 << 20;
-/// Ids that are to be sent to one peer: 2 MiB.
+/// Records that are to be sent to one peer: 4 MiB of ids.
 const OWED_COUNT_MAX: usize = 65_536;
 /// Ids that are to be asked of one peer.
 const NEEDED_COUNT_MAX: usize = 65_536;
@@ -24,6 +25,9 @@ const UNITS_MAX: u64 = 4_000;
 const ROUND_UNITS: u64 = 50;
 /// Asked ids that have not come by then are asked of somebody else.
 pub(super) const ASKED_MS_MAX: u64 = 10_000;
+
+/// What [`storing_order`] gives.
+type Order = (bool, Kind, u32, u32, RecordId);
 
 /// A reconciliation that this node leads.
 #[derive(Debug)]
@@ -43,9 +47,10 @@ pub(super) struct Peer {
     inbox_bytes: usize,
     /// What goes out before records do.
     replies: VecDeque<Message>,
-    /// Records that it is to get, in this order.
-    owed: VecDeque<RecordId>,
-    needed: VecDeque<RecordId>,
+    /// Records that it is to get, each after those that it rests on: in another order most of a region
+    /// would wait aside, and not all of it has room there.
+    owed: BTreeSet<Order>,
+    needed: BTreeSet<RecordId>,
     /// When the first of those needed that somebody else was asked for may be asked for here.
     pub(super) ask_again_ms: Option<u64>,
     units: u64,
@@ -63,8 +68,8 @@ impl Peer {
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             replies: VecDeque::new(),
-            owed: VecDeque::new(),
-            needed: VecDeque::new(),
+            owed: BTreeSet::new(),
+            needed: BTreeSet::new(),
             ask_again_ms: None,
             units: UNITS_MAX,
             units_ms: now_ms,
@@ -112,18 +117,26 @@ impl Peer {
     }
 
     /// The peer is to get these; over the limit only a reconciliation helps.
-    pub(super) fn owe(&mut self, ids: impl IntoIterator<Item = RecordId>) {
-        let room = OWED_COUNT_MAX.saturating_sub(self.owed.len());
-        self.owed.extend(ids.into_iter().take(room));
+    pub(super) fn owe<'r>(&mut self, records: impl IntoIterator<Item = &'r Arc<Record>>) {
+        for record in records {
+            self.owed.insert(storing_order(record));
+            if self.owed.len() > OWED_COUNT_MAX {
+                self.owed.pop_last();
+            }
+        }
+    }
+
+    /// Whether it has not got yet what it is to get.
+    pub(super) fn is_owed(&self) -> bool {
+        !self.owed.is_empty()
     }
 
     /// The peer is to be asked for these.
     pub(super) fn need(&mut self, ids: impl IntoIterator<Item = RecordId>) {
-        let room = NEEDED_COUNT_MAX.saturating_sub(self.needed.len());
-        let before = self.needed.len();
-        self.needed.extend(ids.into_iter().take(room));
-        if self.needed.len() > before {
-            self.ask_again_ms = None;
+        for id in ids {
+            if self.needed.len() < NEEDED_COUNT_MAX && self.needed.insert(id) {
+                self.ask_again_ms = None;
+            }
         }
     }
 
@@ -144,13 +157,18 @@ impl Peer {
         }
         let mut records = Vec::new();
         let mut bytes = 0;
-        while let Some(id) = self.owed.front() {
+        // What it wants besides may come before what is owed now.
+        let is_asking = |message: &Message| matches!(message, Message::Want(_));
+        if self.inbox.iter().any(is_asking) {
+            return None;
+        }
+        while let Some((.., id)) = self.owed.first() {
             // What was evicted meanwhile is owed to nobody.
             let record = bytes_of(id).unwrap_or_default();
             if bytes + record.len() > RECORDS_BYTES_MAX {
                 break;
             }
-            self.owed.pop_front();
+            self.owed.pop_first();
             if !record.is_empty() {
                 bytes += record.len();
                 records.push(record);
@@ -167,36 +185,34 @@ impl Peer {
         asked: &mut HashMap<RecordId, u64>,
     ) -> Vec<RecordId> {
         let mut wanted = Vec::new();
+        // All of it together, so that the other side can send it in order.
+        if self.round.is_some() {
+            return wanted;
+        }
         if self.ask_again_ms.is_some_and(|again_ms| now_ms < again_ms) {
             return wanted;
         }
-        self.ask_again_ms = None;
-        for _ in 0..self.needed.len() {
-            let Some(id) = self.needed.pop_front() else {
-                break;
-            };
-            if knows(&id) {
-                continue;
+        let mut again_ms: Option<u64> = None;
+        self.needed.retain(|id| {
+            if wanted.len() == WANT_COUNT_MAX {
+                return true;
+            }
+            if knows(id) {
+                return false;
             }
             let until_ms = asked
-                .get(&id)
+                .get(id)
                 .map(|asked_ms| asked_ms.saturating_add(ASKED_MS_MAX));
-            match until_ms.filter(|until_ms| now_ms < *until_ms) {
-                Some(until_ms) => {
-                    self.needed.push_back(id);
-                    let first = self.ask_again_ms.unwrap_or(until_ms);
-                    self.ask_again_ms = Some(first.min(until_ms));
-                }
-                None => {
-                    asked.insert(id, now_ms);
-                    wanted.push(id);
-                }
+            if let Some(until_ms) = until_ms.filter(|until_ms| now_ms < *until_ms) {
+                again_ms = Some(again_ms.map_or(until_ms, |again_ms| again_ms.min(until_ms)));
+                return true;
             }
-            if wanted.len() == WANT_COUNT_MAX {
-                self.ask_again_ms = None;
-                break;
-            }
-        }
+            asked.insert(*id, now_ms);
+            wanted.push(*id);
+            false
+        });
+        let is_all = wanted.len() < WANT_COUNT_MAX;
+        self.ask_again_ms = again_ms.filter(|_| is_all);
         wanted
     }
 }
