@@ -1,7 +1,7 @@
 //! The meaning of a set of records never depends on how they came.
 
 use crate::scene::{
-    Scene, account_body, cases, deploy_body, name_body, provider_key, seed, slot, with_site,
+    Scene, account_body, cases, deploy_body, name_body, provider_key, seed, sets, slot, with_site,
 };
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 use std::collections::BTreeSet;
@@ -207,15 +207,22 @@ fn delivered(scene: &Scene, records: &[Arc<Record>]) -> Vec<Arc<Record>> {
 }
 
 proptest! {
-    #![proptest_config(cases(150))]
+    #![proptest_config(sets())]
 
     #[test]
-    fn order_and_duplicates_do_not_matter(acts in acts(40), salt in any::<u64>()) {
-        let scene = world(&acts);
+    fn order_and_duplicates_do_not_matter(
+        acts in crate::storing::acts(40),
+        salt in any::<u64>(),
+    ) {
+        let scene = crate::storing::world(&acts);
         let expected = scene.effect();
         let mixed = mixed(&scene.records, salt);
         prop_assert!(effect(&mixed, &scene.parameters) == Some(expected));
     }
+}
+
+proptest! {
+    #![proptest_config(cases(150))]
 
     #[test]
     fn loss_then_arrival_converges(acts in acts(40), salt in any::<u64>(), lost in 0_u8..255) {

@@ -303,7 +303,7 @@ fn agree(scene: &Scene, one: &mut Holding, other: &mut Holding) {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn what_is_stored_depends_on_the_set_alone(acts in acts(40), salts in any::<(u64, u64)>()) {
