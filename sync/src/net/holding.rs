@@ -7,6 +7,7 @@
 
 use super::aside::{Aside, Refused};
 use super::message::Set;
+use crate::digest::Digest;
 use crate::id::RecordId;
 use crate::record::{
     AuthorId, Effect, Grounds, Kind, KindTable, Parameters, Record, Refusal, RemovalList,
@@ -24,8 +25,8 @@ const KEPT_AT_PLACE: usize = 2;
 /// release may need, and 8 MiB at most from one rogue member.
 const UNKNOWN_PER_AUTHOR_MAX: usize = 4_096;
 
-/// Where a record stands.
-type Place = (Kind, Vec<u8>, AuthorId, u32, u32);
+/// Where a record stands, as a digest: 32 bytes instead of 150.
+type Place = Digest;
 
 /// Checks the signature of a record.
 pub type Verify = fn(&Record) -> Result<(), SignatureError>;
@@ -36,7 +37,8 @@ pub struct Holding {
     parameters: Parameters,
     kinds: KindTable,
     records: BTreeMap<RecordId, Arc<Record>>,
-    places: HashMap<Place, Vec<RecordId>>,
+    /// Every record that is not of an unknown kind, by place, the lowest id of each first.
+    places: BTreeSet<(Place, RecordId)>,
     /// Of kinds without a row, by author.
     unknown: BTreeMap<AuthorId, BTreeSet<RecordId>>,
     grounds: Grounds,
@@ -79,7 +81,7 @@ impl Holding {
             kinds,
             records: BTreeMap::new(),
             verify: Record::verify,
-            places: HashMap::new(),
+            places: BTreeSet::new(),
             unknown: BTreeMap::new(),
             effect: OnceLock::new(),
             aside: Aside::default(),
@@ -235,12 +237,11 @@ impl Holding {
             of_author.insert(id);
             return of_author.len() > UNKNOWN_PER_AUTHOR_MAX;
         }
-        let held = self.places.entry(place_of(record)).or_default();
-        if !held.contains(&id) {
-            held.push(id);
-            held.sort_unstable();
-        }
-        held.len() > KEPT_AT_PLACE
+        let place = place_of(record);
+        self.places.insert((place, id));
+        let lowest = RecordId::from_bytes([0; 32]);
+        let held = self.places.range((place, lowest)..);
+        held.take_while(|(of, _)| *of == place).count() > KEPT_AT_PLACE
     }
 
     fn may_make_a_step_count(&self, record: &Record) -> bool {
@@ -280,9 +281,18 @@ impl Holding {
 
     /// What is held beyond the limits and is not followed by anything held.
     fn too_many(&self) -> Vec<RecordId> {
-        let places = self.places.values();
-        let crowd = places.flat_map(|held| held.iter().skip(KEPT_AT_PLACE));
-        let mut beaten: HashSet<RecordId> = crowd.copied().collect();
+        let mut beaten: HashSet<RecordId> = HashSet::new();
+        let mut at = None;
+        for (place, id) in &self.places {
+            let count = match at {
+                Some((of, count)) if of == place => count + 1,
+                _ => 1,
+            };
+            at = Some((place, count));
+            if count > KEPT_AT_PLACE {
+                beaten.insert(*id);
+            }
+        }
         if !beaten.is_empty() {
             // A step that counts is what most providers have agreed on, whatever its author says since.
             beaten.retain(|id| !self.grounds.counts(id));
@@ -309,13 +319,7 @@ impl Holding {
         if let Some(ids) = self.unknown.get_mut(&record.envelope().author) {
             ids.remove(id);
         }
-        let place = place_of(&record);
-        if let Some(held) = self.places.get_mut(&place) {
-            held.retain(|of| of != id);
-            if held.is_empty() {
-                self.places.remove(&place);
-            }
-        }
+        self.places.remove(&(place_of(&record), *id));
         let before = taken.new.len();
         taken.new.retain(|new| new.id() != *id);
         if taken.new.len() == before {
@@ -374,11 +378,13 @@ fn storage<'a>(mut records: impl Iterator<Item = &'a Arc<Record>>) -> Negentropy
 
 fn place_of(record: &Record) -> Place {
     let envelope = record.envelope();
-    (
-        envelope.kind,
-        envelope.subject.clone(),
-        envelope.author,
-        envelope.epoch,
-        envelope.sequence,
-    )
+    // Of fixed lengths but for the subject, which is last.
+    let parts: [&[u8]; 5] = [
+        &envelope.kind.0.to_be_bytes(),
+        envelope.author.as_bytes(),
+        &envelope.epoch.to_be_bytes(),
+        &envelope.sequence.to_be_bytes(),
+        &envelope.subject,
+    ];
+    Digest::of(&parts.concat())
 }
