@@ -38,13 +38,6 @@ pub(crate) fn cases(default: u32) -> Config {
     }
 }
 
-/// 1,000 sets of records in `make test`, 100,000 in `make prove`.
-pub(crate) fn sets() -> Config {
-    let config = cases(100);
-    let cases = config.cases.saturating_mul(10);
-    Config { cases, ..config }
-}
-
 pub(crate) fn provider_key(number: u8) -> ProviderKey {
     ProviderKey::from_bytes(&[100 + number; 32])
 }
