@@ -12,8 +12,9 @@ use std::sync::Arc;
 const INBOX_BYTES_MAX: usize = 1 << 20;
 /// Records that are to be sent to one peer: 4 MiB of ids.
 const OWED_COUNT_MAX: usize = 65_536;
-/// Ids that are to be asked of one peer.
-const NEEDED_COUNT_MAX: usize = 65_536;
+/// Ids that are to be asked of one peer: all that one reconciliation can list, 12 MiB while a node
+/// joins.
+const NEEDED_COUNT_MAX: usize = 262_144;
 /// Answers to reconciliations that wait to be sent; an honest peer waits for each.
 const REPLIES_MAX: usize = 4;
 /// Units of work a second: 2,000 signatures are a tenth of a second of a desktop's core, and a third
