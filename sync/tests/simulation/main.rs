@@ -68,6 +68,18 @@ fn honest_nodes_come_to_one_effect() {
     assert!(!is_whole || tally.missing().is_empty(), "{tally:?}");
 }
 
+/// As many nodes as a region has at most: `VERGE_NODES=50` takes another number.
+#[test]
+fn a_large_region_comes_to_one_effect() {
+    let count = number("VERGE_NODES").map_or(24, |count| u8::try_from(count).unwrap());
+    let story = Story::large(count);
+    let mut world = World::new(1, &story);
+    world.live(&story);
+    let tally = world.check(&story);
+    let bytes = world.sent_bytes / usize::from(count);
+    println!("{count} nodes, {bytes} bytes sent by each: {tally:?}");
+}
+
 #[test]
 fn a_seed_replays_exactly() {
     let trace = || {

@@ -23,6 +23,17 @@ pub(crate) struct Story {
 }
 
 impl Story {
+    /// A larger region than most, of honest members.
+    pub(crate) fn large(honest_count: u8) -> Self {
+        Self {
+            honest_count,
+            rogue_count: 0,
+            act_count: 20 * usize::from(honest_count),
+            length_ms: 400_000,
+            has_paper: false,
+        }
+    }
+
     pub(crate) fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let count = 1 + u8::try_from(dice.below(9)).unwrap();
@@ -49,7 +60,7 @@ enum Event {
     Crash(usize),
     Start(usize),
     /// Members whose bit is set are cut off from the others.
-    Cut(u32),
+    Cut(u64),
     Heal,
     Meet(usize, usize),
     /// What the one says does not reach the other any more.
@@ -75,7 +86,7 @@ pub(crate) struct World {
     links: BTreeMap<(usize, usize), u64>,
     /// When the last message of a connection arrives: they do not overtake one another.
     last_ms: BTreeMap<(usize, usize), u64>,
-    cut: u32,
+    cut: u64,
     /// The steps that anybody knew when the region was cut.
     known_at_cut: BTreeSet<RecordId>,
     mute: BTreeSet<(usize, usize)>,
@@ -92,6 +103,8 @@ pub(crate) struct World {
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     count: u64,
     trace: u64,
+    /// What was put on the wire.
+    pub(crate) sent_bytes: usize,
 }
 
 impl World {
@@ -131,6 +144,7 @@ impl World {
             events: BinaryHeap::new(),
             count: 0,
             trace: 0,
+            sent_bytes: 0,
         }
     }
 
@@ -166,7 +180,7 @@ impl World {
         }
         for _ in 0..self.dice.below(4) {
             let when = self.dice.between(0, story.length_ms);
-            let mask = u32::try_from(self.dice.below(1 << count)).unwrap();
+            let mask = u64::try_from(self.dice.below(1 << count)).unwrap();
             self.at(when, Event::Cut(mask));
             let until = when + self.dice.between(100, 200_000);
             self.at(until, Event::Heal);
@@ -390,7 +404,7 @@ impl World {
         }
     }
 
-    fn divide(&mut self, mask: u32) {
+    fn divide(&mut self, mask: u64) {
         self.known_at_cut = self.members.iter().flat_map(Member::steps).collect();
         self.cut = mask;
         for a in 0..self.members.len() {
@@ -400,6 +414,13 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A node keeps eight connections; a small region is a whole mesh.
+    fn are_neighbours(&self, a: usize, b: usize) -> bool {
+        let count = self.members.len();
+        let distance = a.abs_diff(b).min(count - a.abs_diff(b));
+        count <= 9 || [1, 2, 5, 11].contains(&distance)
     }
 
     pub(crate) fn are_apart(&self, a: usize, b: usize) -> bool {
@@ -420,7 +441,8 @@ impl World {
         let are_up = [a, b]
             .iter()
             .all(|who| self.members[*who].exchange.is_some());
-        if !are_up || self.are_apart(a, b) || self.links.contains_key(&key) {
+        let is_apart = self.are_apart(a, b) || !self.are_neighbours(a, b);
+        if !are_up || is_apart || self.links.contains_key(&key) {
             return;
         }
         self.count += 1;
@@ -552,6 +574,7 @@ impl World {
         };
         let last = self.last_ms.get(&(from, to)).copied().unwrap_or(0);
         let when = (self.now_ms + delay).max(last);
+        self.sent_bytes += bytes.len();
         self.last_ms.insert((from, to), when);
         self.at(when, Event::Deliver(from, to, link, bytes));
     }
