@@ -5,10 +5,12 @@
 #[path = "records/scene.rs"]
 mod scene;
 
-use scene::{Scene, deploy_body, seed, slot, with_site};
+use scene::{Scene, account_body, deploy_body, seed, slot, with_site};
 use std::sync::Arc;
 use verge_sync::net::{Exchange, Fault, Holding, Message, ROUND_INTERVAL_MS};
-use verge_sync::record::{Body, Draft, Envelope, Kind, LogId, Site, Subject};
+use verge_sync::record::{
+    Account, Author, Body, Draft, Envelope, Kind, LogId, Site, Subject, UserKey,
+};
 use verge_sync::{AccountId, NodeId, RecordId, SiteId};
 
 /// The node of the scene with this number, which holds all that the scene has.
@@ -171,4 +173,43 @@ fn a_new_node_is_sent_each_record_once() {
     }
     assert!(sent < bytes + bytes / 2, "{sent} for {bytes}");
     assert!(waiting_count < 100, "{waiting_count} waited aside");
+}
+
+/// A publisher with two keys signs one deploy with each: two forms of one id, one at each of two
+/// nodes. Each kept its own, and what it means rests on the key.
+#[test]
+fn two_forms_of_one_record_come_to_one() {
+    let mut scene = Scene::new(2);
+    let key = |n: u8| ed25519_dalek::SigningKey::from_bytes(&[n; 32]);
+    let public = |n: u8| UserKey::Signing(key(n).verifying_key().to_bytes());
+    let account = scene.account(
+        0,
+        Account {
+            keys: vec![public(1), public(2)],
+            ..account_body("ana")
+        },
+    );
+    let site = scene.site(0, account);
+    let mut author = Author::account_key(account, key(1), scene.region, (LogId([8; 8]), 0));
+    let body = deploy_body("x", account, 0);
+    let draft = author.draft_deploy(&scene.effect(), site, body).unwrap();
+    for swapped in [false, true] {
+        let mut sides = [0, 1].map(|number| node(&scene, number));
+        let ids = [seed(0).node_id(), seed(1).node_id()];
+        sides[0].connect(ids[1], 0);
+        sides[1].connect(ids[0], 0);
+        for (side, number) in sides.iter_mut().zip(if swapped { [1, 2] } else { [2, 1] }) {
+            assert_eq!(side.write([draft.sign(&key(number)).unwrap()]).new.len(), 1);
+        }
+        for now_ms in (0..1_000).step_by(20) {
+            for from in [0, 1] {
+                for bytes in said(&mut sides[from], ids[1 - from], now_ms) {
+                    sides[1 - from].hear(&ids[from], &bytes).unwrap();
+                }
+            }
+        }
+        let held = |side: &Exchange| side.holding().record(&draft.id()).unwrap().clone();
+        assert_eq!(held(&sides[0]), held(&sides[1]));
+        assert!(sides[0].holding().effect() == sides[1].holding().effect());
+    }
 }

@@ -162,7 +162,10 @@ impl Holding {
         let mut is_crowded = false;
         let is_new = |record: &Record| {
             let id = record.id();
-            !self.records.contains_key(&id) && !self.refused.contains(&id)
+            match self.records.get(&id) {
+                Some(held) => record.precedes(held),
+                None => !self.refused.contains(&id),
+            }
         };
         let mut round: Vec<Arc<Record>> =
             offered.into_iter().filter(is_new).map(Arc::new).collect();
@@ -198,7 +201,7 @@ impl Holding {
                 .grounds
                 .admissible_by(&record, &self.kinds, known, self.verify)
             {
-                Ok(()) if self.records.contains_key(&record.id()) => {}
+                Ok(()) if self.records.contains_key(&record.id()) => self.replace(record, taken),
                 Ok(()) => {
                     *is_crowded |= self.place(&record);
                     self.grounds.add(&record);
@@ -223,6 +226,19 @@ impl Holding {
             }
         }
         fresh
+    }
+
+    /// Keeps another form of a record that is held, if it precedes that.
+    fn replace(&mut self, record: Arc<Record>, taken: &mut Taken) {
+        let precedes = |held: &Arc<Record>| record.precedes(held);
+        if !self.records.get(&record.id()).is_some_and(precedes) {
+            return;
+        }
+        self.records.insert(record.id(), Arc::clone(&record));
+        self.effect = OnceLock::new();
+        self.snapshots = [None, None];
+        taken.new.retain(|new| new.id() != record.id());
+        taken.new.push(record);
     }
 
     /// Puts a record that is not held at its place; says whether that has too many now.
