@@ -165,7 +165,11 @@ impl Exchange {
                 now_ms
             } else if let Some(round) = &peer.round {
                 round.until_ms
-            } else if self.me < *id && !peer.is_owed() {
+            } else if self.me < *id && peer.is_owed() {
+                // The round waits until the peer has got what it is to get.
+                peer.next_round_ms
+                    .max(now_ms.saturating_add(ROUND_AGAIN_MS))
+            } else if self.me < *id {
                 peer.next_round_ms
             } else {
                 u64::MAX
