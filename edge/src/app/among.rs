@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use verge_sync::clock::Clock;
 use verge_sync::id::ProviderId;
 use verge_sync::net::{Network, NetworkConfig, Wall};
+use verge_sync::record::RemovalList;
 use verge_sync::store::{MetaValue, Store};
 
 /// Newcomers that wait to be heard.
@@ -214,10 +215,10 @@ async fn keep_lists(store: Store, region: Arc<RegionView>, network: Option<Arc<N
                 (None, Some(network)) => fetch(&store, network, digest).await,
                 (None, None) => None,
             };
-            if let Some(bytes) = bytes
-                && !region.replica().add_list(digest, &bytes).await
-            {
-                tracing::error!(%digest, "a removal names what is no list");
+            let Some(bytes) = bytes else { continue };
+            match RemovalList::decode(&bytes) {
+                Some(list) => region.replica().learn_list(list).await,
+                None => tracing::error!(%digest, "a removal names what is no list"),
             }
         }
         let rest = tokio::time::sleep(BETWEEN_LIST_LOOKS);
@@ -228,7 +229,8 @@ async fn keep_lists(store: Store, region: Arc<RegionView>, network: Option<Arc<N
     }
 }
 
-const LIST_BYTES_MAX: u64 = 4 << 20;
+/// The longest list that can be read.
+const LIST_BYTES_MAX: u64 = 16 << 20;
 
 async fn fetch(store: &Store, network: &Network, digest: verge_sync::Digest) -> Option<Vec<u8>> {
     let bytes = network.fetch_list(digest).await?;

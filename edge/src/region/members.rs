@@ -9,7 +9,7 @@ use verge_sync::net::row;
 use verge_sync::record::body::{HostProof, Limits, Node, Provider, Region, Takedown};
 use verge_sync::record::effect::NodeEffect;
 use verge_sync::record::kinds::SLOT_COUNT;
-use verge_sync::record::{Author, Effect, Kind, Record, Slot};
+use verge_sync::record::{Author, Effect, Kind, Record, RemovalList, Slot};
 
 /// What a step can change; absent stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -343,18 +343,9 @@ impl RegionView {
     fn removal(&self, who: &str) -> Result<Removal, WriteError> {
         let effect = self.effect();
         let provider = find_provider(&effect, who)?.id;
-        let of = |id: &NodeId| effect.nodes.get(id).map(|node| node.slot.provider);
-        let mut ids: Vec<RecordId> = effect
-            .records()
-            .filter(|record| {
-                let author = record.envelope().author;
-                author.provider() == provider || of(&author.node()) == Some(provider)
-            })
-            .map(|record| record.id())
-            .collect();
-        ids.sort_unstable();
-        let bytes: Vec<u8> = ids.iter().flat_map(|id| *id.as_bytes()).collect();
-        let list = self.store.blobs().put(&bytes)?;
+        let list = RemovalList::of(&effect, provider.into());
+        self.store.blobs().put(&list.encode())?;
+        let list = list.digest();
         Ok(Removal { provider, list })
     }
 }

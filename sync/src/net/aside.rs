@@ -1,28 +1,37 @@
 //! Records that came too early, and ids that were refused for good: both bounded.
 
+use crate::digest::Digest;
 use crate::id::RecordId;
-use crate::record::effect::{Refusal, WAITING_PER_SUBJECT_MAX};
-use crate::record::{Kind, Record};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use crate::record::{Grounds, Kind, Record, Refusal};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+/// Records that wait aside for one subject.
+const WAITING_PER_SUBJECT_MAX: usize = 64;
 /// 8 MiB of ordinary records at most; what leaves comes again with the next reconciliation.
 const ASIDE_COUNT_MAX: usize = 4_096;
 /// 4 MiB of ids in two generations.
 const REFUSED_COUNT_MAX: usize = 65_536;
 
+/// A record as it was received: an id does not cover the signature, and until its author is known
+/// nobody can tell whose that is. What somebody else signed must not keep out the record itself.
+type Form = (RecordId, Digest);
+
 /// Records that may become admissible when others arrive.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
-    records: HashMap<RecordId, (Arc<Record>, Refusal)>,
+    records: BTreeMap<Form, (Arc<Record>, Refusal)>,
     /// In the order of arrival.
-    order: VecDeque<RecordId>,
+    order: VecDeque<Form>,
     per_subject: BTreeMap<(Kind, Vec<u8>), usize>,
 }
 
 impl Aside {
-    pub(super) fn contains(&self, id: &RecordId) -> bool {
-        self.records.contains_key(id)
+    /// Whether the record `id`, by its own author, waits for nothing but a predecessor.
+    pub(super) fn waits(&self, id: &RecordId) -> bool {
+        let forms = (*id, Digest::from_bytes([0; 32]))..=(*id, Digest::from_bytes([255; 32]));
+        let mut forms = self.records.range(forms);
+        forms.any(|(_, (_, why))| matches!(why, Refusal::Waiting(_)))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -31,8 +40,8 @@ impl Aside {
 
     /// Keeps a record that waits, unless too many wait for its subject; the oldest leave.
     pub(super) fn keep(&mut self, record: Arc<Record>, why: Refusal) {
-        let id = record.id();
-        if self.records.contains_key(&id) {
+        let form = (record.id(), Digest::of(record.bytes()));
+        if self.records.contains_key(&form) {
             return;
         }
         let count = self.per_subject.entry(subject(&record)).or_default();
@@ -40,8 +49,8 @@ impl Aside {
             return;
         }
         *count += 1;
-        self.records.insert(id, (record, why));
-        self.order.push_back(id);
+        self.records.insert(form, (record, why));
+        self.order.push_back(form);
         while self.records.len() > ASIDE_COUNT_MAX {
             let Some(oldest) = self.order.pop_front() else {
                 return;
@@ -49,7 +58,7 @@ impl Aside {
             drop(self.take(&oldest));
         }
         if self.order.len() > 2 * ASIDE_COUNT_MAX {
-            self.order.retain(|id| self.records.contains_key(id));
+            self.order.retain(|form| self.records.contains_key(form));
         }
     }
 
@@ -59,26 +68,22 @@ impl Aside {
         &mut self,
         fresh: &HashMap<RecordId, Arc<Record>>,
     ) -> Vec<Arc<Record>> {
-        let grounds = [
-            Kind::REGION,
-            Kind::VOTE,
-            Kind::NODE,
-            Kind::ACCOUNT,
-            Kind::SITE,
-        ];
-        let is_ground = |record: &Arc<Record>| grounds.contains(&record.envelope().kind);
-        let has_ground = fresh.values().any(is_ground);
+        if fresh.is_empty() {
+            return Vec::new();
+        }
+        let mut of_fresh = fresh.values().map(|record| record.envelope().kind);
+        let has_ground = of_fresh.any(Grounds::rests_on);
         let awakened = self.records.iter().filter(|(_, (record, why))| match why {
             Refusal::Waiting(missing) => fresh.contains_key(missing),
             Refusal::Ahead if record.envelope().kind == Kind::VOTE => true,
             _ => has_ground,
         });
-        let ids: BTreeSet<RecordId> = awakened.map(|(id, _)| *id).collect();
-        ids.iter().filter_map(|id| self.take(id)).collect()
+        let forms: Vec<Form> = awakened.map(|(form, _)| *form).collect();
+        forms.iter().filter_map(|form| self.take(form)).collect()
     }
 
-    fn take(&mut self, id: &RecordId) -> Option<Arc<Record>> {
-        let (record, _) = self.records.remove(id)?;
+    fn take(&mut self, form: &Form) -> Option<Arc<Record>> {
+        let (record, _) = self.records.remove(form)?;
         let subject = subject(&record);
         if let Some(count) = self.per_subject.get_mut(&subject) {
             *count = count.saturating_sub(1);

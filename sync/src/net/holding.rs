@@ -1,23 +1,35 @@
 //! What a node holds of its region in memory: the set of records, and what it means.
 //!
-//! A record is taken if it is admissible, and then stays: at each place the two lowest ids. What
-//! comes too early is kept aside ([`super::aside`]). Memory is that of the records, of the effect,
-//! and of what waits, which is bounded.
+//! A record is taken if it is admissible. Of those at one place the two lowest ids are kept, and any
+//! other that a kept one follows: an honest record that was written after a rogue's third statement
+//! stays what it is. What comes too early is kept aside ([`super::aside`]). Memory is that of the
+//! records, of the effect, and of what waits, which is bounded.
 
 use super::aside::{Aside, Refused};
 use super::message::{Fingerprint, Set};
 use crate::digest::Digest;
 use crate::id::RecordId;
-use crate::record::{AuthorId, Effect, Kind, KindTable, Parameters, Record, Refusal, effect};
+use crate::record::{
+    AuthorId, Effect, Grounds, Kind, KindTable, Parameters, Record, Refusal, RemovalList,
+    SignatureError, Subject, effect, storing_order,
+};
 use negentropy::{Id, NegentropyStorageVector};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
 /// Kinds that say who belongs.
 const CHAIN_KINDS: [Kind; 3] = [Kind::REGION, Kind::VOTE, Kind::NODE];
+/// Records that are kept at one place, besides those that others follow.
+const KEPT_AT_PLACE: usize = 2;
+/// Records of kinds without a row that are kept for one author, those of the lowest ids: what a later
+/// release may need, and 8 MiB at most from one rogue member.
+const UNKNOWN_PER_AUTHOR_MAX: usize = 4_096;
 
-/// Where a record stands; at most two are kept at one place.
-type Place = (Kind, Vec<u8>, AuthorId, u32, u32);
+/// Where a record stands, as a digest: 32 bytes instead of 150.
+type Place = Digest;
+
+/// Checks the signature of a record.
+pub type Verify = fn(&Record) -> Result<(), SignatureError>;
 
 /// The records of one region, and what they mean.
 #[derive(Debug)]
@@ -25,8 +37,14 @@ pub struct Holding {
     parameters: Parameters,
     kinds: KindTable,
     records: BTreeMap<RecordId, Arc<Record>>,
-    places: HashMap<Place, Vec<RecordId>>,
-    effect: Arc<Effect>,
+    /// Every record that is not of an unknown kind, by place, the lowest id of each first.
+    places: BTreeSet<(Place, RecordId)>,
+    /// Of kinds without a row, by author.
+    unknown: BTreeMap<AuthorId, BTreeSet<RecordId>>,
+    grounds: Grounds,
+    verify: Verify,
+    /// Worked out when somebody asks for it, and forgotten with the next record.
+    effect: OnceLock<Arc<Effect>>,
     aside: Aside,
     refused: Refused,
     fingerprint: Fingerprint,
@@ -39,13 +57,13 @@ pub struct Holding {
 pub struct Taken {
     /// New ones, to be stored and passed on.
     pub new: Vec<Arc<Record>>,
-    /// Records that a lower id pushed out of their place: no longer held.
+    /// Records that a lower id pushed out of their place, and what rested on them: no longer held.
     pub evicted: Vec<RecordId>,
     /// Records that others wait for.
     pub missing: Vec<RecordId>,
     /// How many were refused for good.
     pub refused_count: usize,
-    /// How many were held, refused or kept aside before.
+    /// How many were held or refused before.
     pub known_count: usize,
 }
 
@@ -53,28 +71,70 @@ impl Holding {
     /// Holds `records`, which were admitted before; `None` while step 0 is not among them.
     #[must_use]
     pub fn new(records: &[Arc<Record>], parameters: Parameters, kinds: KindTable) -> Option<Self> {
-        let effect = Arc::new(effect(records, &parameters)?);
+        let first = |record: &Arc<Record>| {
+            record.region() == parameters.region && record.envelope().region.digest().is_zero()
+        };
+        if !records.iter().any(first) {
+            return None;
+        }
+        let mut aside = Aside::default();
         let mut holding = Self {
+            grounds: Grounds::of(parameters.region, [], &kinds, |_, _| {}),
             parameters,
             kinds,
             records: BTreeMap::new(),
-            places: HashMap::new(),
-            effect,
+            verify: Record::verify,
+            places: BTreeSet::new(),
+            unknown: BTreeMap::new(),
+            effect: OnceLock::new(),
             aside: Aside::default(),
             refused: Refused::default(),
             fingerprint: Fingerprint::default(),
             snapshots: [None, None],
         };
-        for record in records {
-            holding.place(record, &mut Taken::default());
+        let mut left = HashSet::new();
+        let grounds = Grounds::of(
+            holding.parameters.region,
+            records,
+            &holding.kinds,
+            |record, why| {
+                left.insert(record.id());
+                if why.is_temporary() {
+                    aside.keep(Arc::clone(record), why);
+                }
+            },
+        );
+        (holding.grounds, holding.aside) = (grounds, aside);
+        for record in records.iter().filter(|record| !left.contains(&record.id())) {
+            holding.place(record);
         }
         Some(holding)
     }
 
-    /// What holds.
+    /// The same, with another way to verify: a simulation of many nodes in one process need not
+    /// verify a record at each of them.
+    #[must_use]
+    pub fn verified_by(self, verify: Verify) -> Self {
+        Self { verify, ..self }
+    }
+
+    /// Takes up the list of a removal, whose blob was fetched and checked.
+    pub fn learn_list(&mut self, list: RemovalList) {
+        let lists = &mut self.parameters.lists;
+        lists.insert(list.digest(), list.ids().clone());
+        self.effect = OnceLock::new();
+    }
+
+    /// What holds. Worked out anew after each change, when it is first asked for.
+    ///
+    /// # Panics
+    /// Never: step 0, which alone can stand at its place, is held.
     #[must_use]
     pub fn effect(&self) -> &Arc<Effect> {
-        &self.effect
+        self.effect.get_or_init(|| {
+            let records: Vec<Arc<Record>> = self.records.values().cloned().collect();
+            Arc::new(effect(&records, &self.parameters).expect("step 0 is held"))
+        })
     }
 
     /// What else it depends on.
@@ -83,10 +143,10 @@ impl Holding {
         &self.parameters
     }
 
-    /// A list of records that stay valid was fetched: the removal that names it binds from now on.
-    pub fn add_list(&mut self, digest: Digest, ids: BTreeSet<RecordId>) {
-        self.parameters.lists.insert(digest, ids);
-        self.work_out();
+    /// The sum of the ids that are held.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// The record `id`, if it is held.
@@ -100,12 +160,6 @@ impl Holding {
         self.records.values()
     }
 
-    /// The sum of the ids that are held.
-    #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
-    }
-
     /// How many records wait for others.
     #[must_use]
     pub fn waiting_count(&self) -> usize {
@@ -115,7 +169,7 @@ impl Holding {
     /// Whether there is no use in fetching `id`.
     #[must_use]
     pub fn knows(&self, id: &RecordId) -> bool {
-        self.records.contains_key(id) || self.refused.contains(id) || self.aside.contains(id)
+        self.records.contains_key(id) || self.refused.contains(id) || self.aside.waits(id)
     }
 
     /// Takes what is admissible of `offered`, and of what waited for it.
@@ -123,75 +177,90 @@ impl Holding {
         let mut taken = Taken::default();
         let mut round = Vec::new();
         for record in offered {
-            if self.knows(&record.id()) {
-                taken.known_count += 1;
-            } else {
+            let id = record.id();
+            let is_new = match self.records.get(&id) {
+                Some(held) => record.precedes(held),
+                None => !self.refused.contains(&id),
+            };
+            if is_new {
                 round.push(Arc::new(record));
+            } else {
+                taken.known_count += 1;
             }
         }
-        self.take_in(round, &mut taken);
+        self.take_in(round, false, &mut taken);
         taken
-    }
-
-    /// Takes what is admissible of `round`, then what waited for it, and so on.
-    fn take_in(&mut self, mut round: Vec<Arc<Record>>, taken: &mut Taken) {
-        while !round.is_empty() {
-            // A record comes after those that it follows.
-            round.sort_unstable_by_key(|record| {
-                let envelope = record.envelope();
-                (
-                    envelope.kind,
-                    envelope.epoch,
-                    envelope.sequence,
-                    record.id(),
-                )
-            });
-            round.dedup_by_key(|record| record.id());
-            let fresh = self.admit(round, taken);
-            if fresh.is_empty() {
-                break;
-            }
-            self.work_out();
-            round = self.aside.take_awakened(&fresh);
-        }
     }
 
     /// Takes `fresh`, which this node wrote after what holds and which hold as `effect` says; then
     /// what waited for them.
     pub fn adopt(&mut self, fresh: &[Arc<Record>], effect: Arc<Effect>) -> Taken {
         let mut taken = Taken::default();
+        let mut is_crowded = false;
         let mut placed = HashMap::new();
         for record in fresh {
-            if self.place(record, &mut taken) {
-                taken.new.push(Arc::clone(record));
-                placed.insert(record.id(), Arc::clone(record));
+            if self.records.contains_key(&record.id()) {
+                continue;
             }
+            is_crowded |= self.place(record);
+            self.grounds.add(record);
+            placed.insert(record.id(), Arc::clone(record));
+            taken.new.push(Arc::clone(record));
         }
-        self.hold(effect);
+        self.effect = OnceLock::from(effect);
+        self.follow_chain(&placed);
         let awakened = self.aside.take_awakened(&placed);
-        self.take_in(awakened, &mut taken);
+        self.take_in(awakened, is_crowded, &mut taken);
         taken
     }
 
-    /// One pass over records in their order; what waits goes aside.
+    /// Takes what is admissible of `round`, then what waited for it, and so on.
+    fn take_in(&mut self, mut round: Vec<Arc<Record>>, mut is_crowded: bool, taken: &mut Taken) {
+        while !round.is_empty() {
+            // A record comes after those that it rests on.
+            round.sort_unstable_by_key(|record| storing_order(record));
+            let fresh = self.admit(round, taken, &mut is_crowded);
+            self.follow_chain(&fresh);
+            round = self.aside.take_awakened(&fresh);
+        }
+        if is_crowded {
+            self.make_room(taken);
+        }
+    }
+
+    fn follow_chain(&mut self, fresh: &HashMap<RecordId, Arc<Record>>) {
+        let of_chain = |record: &Arc<Record>| self.may_make_a_step_count(record);
+        if fresh.values().any(of_chain) && self.grounds.follow_chain(self.records.values()) {
+            // What was outside of its author's space may not be any more.
+            self.refused.clear();
+        }
+    }
+
+    /// One pass over records in their order; what waits goes aside. Says whether a place has more
+    /// than are kept there.
     fn admit(
         &mut self,
         round: Vec<Arc<Record>>,
         taken: &mut Taken,
+        is_crowded: &mut bool,
     ) -> HashMap<RecordId, Arc<Record>> {
         let mut fresh = HashMap::new();
-        let effect = Arc::clone(&self.effect);
         for record in round {
-            match effect.admissible_after(&record, &self.kinds, &fresh) {
+            let known = |id: &RecordId| self.records.get(id);
+            match self
+                .grounds
+                .admissible_by(&record, &self.kinds, known, self.verify)
+            {
+                Ok(()) if self.records.contains_key(&record.id()) => self.replace(record, taken),
                 Ok(()) => {
-                    if self.place(&record, taken) {
-                        fresh.insert(record.id(), Arc::clone(&record));
-                        taken.new.push(record);
-                    }
+                    *is_crowded |= self.place(&record);
+                    self.grounds.add(&record);
+                    fresh.insert(record.id(), Arc::clone(&record));
+                    taken.new.push(record);
                 }
                 Err(why) if why.is_temporary() => {
                     if let Refusal::Waiting(missing) = why
-                        && !self.aside.contains(&missing)
+                        && !self.aside.waits(&missing)
                     {
                         taken.missing.push(missing);
                     }
@@ -199,7 +268,9 @@ impl Holding {
                 }
                 Err(why) => {
                     tracing::debug!(record = %record.id(), %why, "refused");
-                    self.refused.insert(record.id());
+                    if why.is_of_the_id() {
+                        self.refused.insert(record.id());
+                    }
                     taken.refused_count += 1;
                 }
             }
@@ -207,47 +278,142 @@ impl Holding {
         fresh
     }
 
-    /// Keeps the record if it is one of the two lowest at its place.
-    fn place(&mut self, record: &Arc<Record>, taken: &mut Taken) -> bool {
+    /// Keeps another form of a record that is held, if it precedes that.
+    fn replace(&mut self, record: Arc<Record>, taken: &mut Taken) {
+        let precedes = |held: &Arc<Record>| record.precedes(held);
+        if !self.records.get(&record.id()).is_some_and(precedes) {
+            return;
+        }
+        self.records.insert(record.id(), Arc::clone(&record));
+        self.effect = OnceLock::new();
+        self.snapshots = [None, None];
+        taken.new.retain(|new| new.id() != record.id());
+        taken.new.push(record);
+    }
+
+    /// Puts a record that is not held at its place; says whether that has too many now.
+    fn place(&mut self, record: &Arc<Record>) -> bool {
         let id = record.id();
-        let held = self.places.entry(place_of(record)).or_default();
-        if held.contains(&id) {
-            return false;
-        }
-        held.push(id);
-        held.sort_unstable();
-        let beaten = (held.len() > 2).then(|| held.pop()).flatten();
-        if beaten == Some(id) {
-            self.refused.insert(id);
-            return false;
-        }
-        if let Some(beaten) = beaten {
-            self.records.remove(&beaten);
-            self.fingerprint = self.fingerprint.without(&beaten);
-            self.refused.insert(beaten);
-            taken.evicted.push(beaten);
-            taken.new.retain(|new| new.id() != beaten);
-        }
         self.records.insert(id, Arc::clone(record));
         self.fingerprint = self.fingerprint.with(&id);
+        self.effect = OnceLock::new();
         self.snapshots = [None, None];
-        true
-    }
-
-    fn work_out(&mut self) {
-        let records: Vec<Arc<Record>> = self.records.values().cloned().collect();
-        // Step 0 is never evicted: it alone has its place.
-        let Some(effect) = effect(&records, &self.parameters) else {
-            return;
-        };
-        self.hold(Arc::new(effect));
-    }
-
-    fn hold(&mut self, effect: Arc<Effect>) {
-        if effect.chain.current().id != self.effect.chain.current().id {
-            self.refused.clear();
+        let envelope = record.envelope();
+        if self.is_unknown(record) {
+            let of_author = self.unknown.entry(envelope.author).or_default();
+            of_author.insert(id);
+            return of_author.len() > UNKNOWN_PER_AUTHOR_MAX;
         }
-        self.effect = effect;
+        let place = place_of(record);
+        self.places.insert((place, id));
+        let lowest = RecordId::from_bytes([0; 32]);
+        let held = self.places.range((place, lowest)..);
+        held.take_while(|(of, _)| *of == place).count() > KEPT_AT_PLACE
+    }
+
+    fn may_make_a_step_count(&self, record: &Record) -> bool {
+        let envelope = record.envelope();
+        match Subject::decode(envelope.kind, &envelope.subject) {
+            Some(Subject::Step(_) | Subject::Node(_)) => true,
+            Some(Subject::Vote(target, _)) => {
+                let target = self.records.get(&target);
+                target.is_some_and(|target| target.envelope().kind == Kind::REGION)
+            }
+            _ => false,
+        }
+    }
+
+    fn is_unknown(&self, record: &Record) -> bool {
+        let kind = record.envelope().kind;
+        !kind.is_owned() && self.kinds.row(kind).is_none()
+    }
+
+    /// Drops what is too much at one place, unless what stays follows it, and what rested on that.
+    /// A function of what is held alone, as all of this is: so nodes that hold the same keep the same.
+    fn make_room(&mut self, taken: &mut Taken) {
+        loop {
+            let gone = self.too_many();
+            if gone.is_empty() {
+                return;
+            }
+            let mut has_grounds = false;
+            for id in gone {
+                has_grounds |= self.drop_record(&id, taken);
+            }
+            if has_grounds {
+                self.judge_again(taken);
+            }
+        }
+    }
+
+    /// What is held beyond the limits and is not followed by anything held.
+    fn too_many(&self) -> Vec<RecordId> {
+        let mut beaten: HashSet<RecordId> = HashSet::new();
+        let mut at = None;
+        for (place, id) in &self.places {
+            let count = match at {
+                Some((of, count)) if of == place => count + 1,
+                _ => 1,
+            };
+            at = Some((place, count));
+            if count > KEPT_AT_PLACE {
+                beaten.insert(*id);
+            }
+        }
+        if !beaten.is_empty() {
+            // A step that counts is what most providers have agreed on, whatever its author says since.
+            beaten.retain(|id| !self.grounds.counts(id));
+            for record in self.records.values() {
+                for followed in &record.envelope().predecessors {
+                    beaten.remove(followed);
+                }
+            }
+        }
+        let authors = self.unknown.values();
+        beaten.extend(authors.flat_map(|ids| ids.iter().skip(UNKNOWN_PER_AUTHOR_MAX)));
+        let mut gone: Vec<RecordId> = beaten.into_iter().collect();
+        gone.sort_unstable();
+        gone
+    }
+
+    /// Says whether others may have rested on the record.
+    fn drop_record(&mut self, id: &RecordId, taken: &mut Taken) -> bool {
+        let Some(record) = self.records.remove(id) else {
+            return false;
+        };
+        self.fingerprint = self.fingerprint.without(id);
+        self.effect = OnceLock::new();
+        self.snapshots = [None, None];
+        if let Some(ids) = self.unknown.get_mut(&record.envelope().author) {
+            ids.remove(id);
+        }
+        self.places.remove(&(place_of(&record), *id));
+        let before = taken.new.len();
+        taken.new.retain(|new| new.id() != *id);
+        if taken.new.len() == before {
+            taken.evicted.push(*id);
+        }
+        let ends = [
+            Kind::VOTE,
+            Kind::LEAVE,
+            Kind::DEPLOY,
+            Kind::TAKEDOWN,
+            Kind::TOMBSTONE,
+        ];
+        !ends.contains(&record.envelope().kind) && !self.is_unknown(&record)
+    }
+
+    /// Judges all that is held by what is held, and drops what no longer rests on anything.
+    fn judge_again(&mut self, taken: &mut Taken) {
+        let mut fallen = Vec::new();
+        let region = self.parameters.region;
+        let records = self.records.values();
+        self.grounds = Grounds::of(region, records, &self.kinds, |record, _| {
+            fallen.push(record.id());
+        });
+        for id in fallen {
+            self.drop_record(&id, taken);
+        }
     }
 
     /// The ids of `set`, sorted, for a reconciliation.
@@ -280,11 +446,13 @@ fn storage<'a>(mut records: impl Iterator<Item = &'a Arc<Record>>) -> Negentropy
 
 fn place_of(record: &Record) -> Place {
     let envelope = record.envelope();
-    (
-        envelope.kind,
-        envelope.subject.clone(),
-        envelope.author,
-        envelope.epoch,
-        envelope.sequence,
-    )
+    // Of fixed lengths but for the subject, which is last.
+    let parts: [&[u8]; 5] = [
+        &envelope.kind.0.to_be_bytes(),
+        envelope.author.as_bytes(),
+        &envelope.epoch.to_be_bytes(),
+        &envelope.sequence.to_be_bytes(),
+        &envelope.subject,
+    ];
+    Digest::of(&parts.concat())
 }

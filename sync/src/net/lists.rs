@@ -9,8 +9,8 @@ use super::stream::{self, StreamError};
 use crate::digest::Digest;
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 
-/// 131,072 ids: what one provider can write in decades.
-pub(super) const LIST_BYTES_MAX: usize = 4 << 20;
+/// The longest list that [`crate::record::RemovalList`] reads.
+pub(super) const LIST_BYTES_MAX: usize = 16 << 20;
 
 /// Asks for the list; none if the peer does not have it.
 pub(super) async fn ask(

@@ -49,8 +49,6 @@ pub struct Signal {
     pub record_count: u32,
     /// The sum of their ids: two nodes with the same sum hold the same records.
     pub fingerprint: Fingerprint,
-    /// The number of the step that it stands on.
-    pub step: u32,
     /// Its wall clock, in seconds since 1970.
     pub wall_s: u64,
     /// Whether it believes that clock.
@@ -131,7 +129,7 @@ impl Message {
             (1, Some(2)) => Self::Want(read_ids(&mut decoder)?),
             (2, Some(3)) => Self::Ask(read_set(&mut decoder)?, read_frame(&mut decoder)?),
             (3, Some(3)) => Self::Answer(read_set(&mut decoder)?, read_frame(&mut decoder)?),
-            (4, Some(6)) => Self::Signal(read_signal(&mut decoder)?),
+            (4, Some(5)) => Self::Signal(read_signal(&mut decoder)?),
             _ => return Err(Unreadable),
         };
         if decoder.position() == bytes.len() {
@@ -167,11 +165,10 @@ fn write_frame(to: &mut Encoder<Vec<u8>>, number: u8, set: Set, frame: &[u8]) ->
 }
 
 fn write_signal(to: &mut Encoder<Vec<u8>>, signal: &Signal) -> Written {
-    to.array(6)?
+    to.array(5)?
         .u8(4)?
         .u32(signal.record_count)?
         .bytes(&signal.fingerprint.0.to_be_bytes())?
-        .u32(signal.step)?
         .u64(signal.wall_s)?
         .bool(signal.is_believed)?;
     Ok(())
@@ -183,7 +180,6 @@ fn read_signal(decoder: &mut Decoder<'_>) -> Result<Signal, Unreadable> {
     Ok(Signal {
         record_count,
         fingerprint: Fingerprint(u128::from_be_bytes(sum.map_err(|_length| Unreadable)?)),
-        step: decoder.u32()?,
         wall_s: decoder.u64()?,
         is_believed: decoder.bool()?,
     })
@@ -256,7 +252,6 @@ mod tests {
             Message::Signal(Signal {
                 record_count: 70_000,
                 fingerprint: Fingerprint::default().with(&id),
-                step: 3,
                 wall_s: 1 << 40,
                 is_believed: true,
             }),

@@ -22,7 +22,7 @@ mod stream;
 
 pub use endpoint::EndpointError;
 pub use exchange::{Exchange, Fault, ROUND_INTERVAL_MS, Wall};
-pub use holding::{Holding, Taken};
+pub use holding::{Holding, Taken, Verify};
 pub use join::{Answer, Ask, Caller, Door, JoinError, Newcomer, Petition};
 pub use message::{Fingerprint, MESSAGE_BYTES_MAX, Message, Set, Signal, Unreadable};
 pub use network::{Network, NetworkConfig};

@@ -3,16 +3,18 @@
 
 use super::message::{Message, RECORDS_BYTES_MAX, Set, Signal, WANT_COUNT_MAX};
 use crate::id::RecordId;
+use crate::record::{Kind, Record, storing_order};
 use negentropy::NegentropyStorageVector;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// What may wait of one peer before its connection is not read any more.
 const INBOX_BYTES_MAX: usize = 1 << 20;
-/// Ids that are to be sent to one peer: 2 MiB.
+/// Records that are to be sent to one peer: 4 MiB of ids.
 const OWED_COUNT_MAX: usize = 65_536;
-/// Ids that are to be asked of one peer.
-const NEEDED_COUNT_MAX: usize = 65_536;
+/// Ids that are to be asked of one peer: all that one reconciliation can list, 12 MiB while a node
+/// joins.
+const NEEDED_COUNT_MAX: usize = 262_144;
 /// Answers to reconciliations that wait to be sent; an honest peer waits for each.
 const REPLIES_MAX: usize = 4;
 /// Units of work a second: 2,000 signatures are a tenth of a second of a desktop's core, and a third
@@ -28,6 +30,9 @@ const SIGNAL_INTERVAL_MS: u64 = 60_000;
 const SIGNAL_AGAIN_MS: u64 = 1_000;
 /// Asked ids that have not come by then are asked of somebody else.
 pub(super) const ASKED_MS_MAX: u64 = 10_000;
+
+/// What [`storing_order`] gives.
+type Order = (bool, Kind, u32, u32, RecordId);
 
 /// A reconciliation that this node leads.
 #[derive(Debug)]
@@ -47,13 +52,18 @@ pub(super) struct Peer {
     inbox_bytes: usize,
     /// What goes out before records do.
     replies: VecDeque<Message>,
-    /// Records that it is to get, in this order.
-    owed: VecDeque<RecordId>,
-    needed: VecDeque<RecordId>,
+    /// Records that it is to get, each after those that it rests on: in another order most of a region
+    /// would wait aside, and not all of it has room there.
+    owed: BTreeSet<Order>,
+    needed: BTreeSet<RecordId>,
+    /// When the first of those needed that somebody else was asked for may be asked for here.
+    pub(super) ask_again_ms: Option<u64>,
     units: u64,
     units_ms: u64,
     /// Of the reconciliations that we lead.
     pub(super) round: Option<Round>,
+    /// Questions whose answers may still come, too late.
+    pub(super) given_up: u32,
     pub(super) next_round_ms: u64,
     /// What it last said of itself, and when.
     pub(super) signal: Option<(Signal, u64)>,
@@ -68,11 +78,13 @@ impl Peer {
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             replies: VecDeque::new(),
-            owed: VecDeque::new(),
-            needed: VecDeque::new(),
+            owed: BTreeSet::new(),
+            needed: BTreeSet::new(),
+            ask_again_ms: None,
             units: UNITS_MAX,
             units_ms: now_ms,
             round: None,
+            given_up: 0,
             next_round_ms: now_ms,
             signal: None,
             told: None,
@@ -83,8 +95,8 @@ impl Peer {
     /// When it is to hear of us again: soon after a change, else once a minute.
     pub(super) fn signal_due_ms(&self, own: &Signal) -> u64 {
         self.told.as_ref().map_or(0, |(told, told_ms)| {
-            let is_same = (told.fingerprint, told.step, told.is_believed)
-                == (own.fingerprint, own.step, own.is_believed);
+            let is_same =
+                (told.fingerprint, told.is_believed) == (own.fingerprint, own.is_believed);
             let rest = if is_same {
                 SIGNAL_INTERVAL_MS
             } else {
@@ -140,15 +152,27 @@ impl Peer {
     }
 
     /// The peer is to get these; over the limit only a reconciliation helps.
-    pub(super) fn owe(&mut self, ids: impl IntoIterator<Item = RecordId>) {
-        let room = OWED_COUNT_MAX.saturating_sub(self.owed.len());
-        self.owed.extend(ids.into_iter().take(room));
+    pub(super) fn owe<'r>(&mut self, records: impl IntoIterator<Item = &'r Arc<Record>>) {
+        for record in records {
+            self.owed.insert(storing_order(record));
+            if self.owed.len() > OWED_COUNT_MAX {
+                self.owed.pop_last();
+            }
+        }
+    }
+
+    /// Whether it has not got yet what it is to get.
+    pub(super) fn is_owed(&self) -> bool {
+        !self.owed.is_empty()
     }
 
     /// The peer is to be asked for these.
     pub(super) fn need(&mut self, ids: impl IntoIterator<Item = RecordId>) {
-        let room = NEEDED_COUNT_MAX.saturating_sub(self.needed.len());
-        self.needed.extend(ids.into_iter().take(room));
+        for id in ids {
+            if self.needed.len() < NEEDED_COUNT_MAX && self.needed.insert(id) {
+                self.ask_again_ms = None;
+            }
+        }
     }
 
     /// The next message to the peer. `asked` says of whom an id was asked, and when.
@@ -168,13 +192,18 @@ impl Peer {
         }
         let mut records = Vec::new();
         let mut bytes = 0;
-        while let Some(id) = self.owed.front() {
+        // What it wants besides may come before what is owed now.
+        let is_asking = |message: &Message| matches!(message, Message::Want(_));
+        if self.inbox.iter().any(is_asking) {
+            return None;
+        }
+        while let Some((.., id)) = self.owed.first() {
             // What was evicted meanwhile is owed to nobody.
             let record = bytes_of(id).unwrap_or_default();
             if bytes + record.len() > RECORDS_BYTES_MAX {
                 break;
             }
-            self.owed.pop_front();
+            self.owed.pop_first();
             if !record.is_empty() {
                 bytes += record.len();
                 records.push(record);
@@ -187,6 +216,7 @@ impl Peer {
         Some(Message::Records(records))
     }
 
+    /// What another peer was asked for is not forgotten here: that peer may never answer.
     fn next_wanted(
         &mut self,
         now_ms: u64,
@@ -194,18 +224,34 @@ impl Peer {
         asked: &mut HashMap<RecordId, u64>,
     ) -> Vec<RecordId> {
         let mut wanted = Vec::new();
-        while wanted.len() < WANT_COUNT_MAX {
-            let Some(id) = self.needed.pop_front() else {
-                break;
-            };
-            let is_under_way = asked
-                .get(&id)
-                .is_some_and(|asked_ms| now_ms.saturating_sub(*asked_ms) < ASKED_MS_MAX);
-            if !is_under_way && !knows(&id) {
-                asked.insert(id, now_ms);
-                wanted.push(id);
-            }
+        // All of it together, so that the other side can send it in order.
+        if self.round.is_some() {
+            return wanted;
         }
+        if self.ask_again_ms.is_some_and(|again_ms| now_ms < again_ms) {
+            return wanted;
+        }
+        let mut again_ms: Option<u64> = None;
+        self.needed.retain(|id| {
+            if wanted.len() == WANT_COUNT_MAX {
+                return true;
+            }
+            if knows(id) {
+                return false;
+            }
+            let until_ms = asked
+                .get(id)
+                .map(|asked_ms| asked_ms.saturating_add(ASKED_MS_MAX));
+            if let Some(until_ms) = until_ms.filter(|until_ms| now_ms < *until_ms) {
+                again_ms = Some(again_ms.map_or(until_ms, |again_ms| again_ms.min(until_ms)));
+                return true;
+            }
+            asked.insert(*id, now_ms);
+            wanted.push(*id);
+            false
+        });
+        let is_all = wanted.len() < WANT_COUNT_MAX;
+        self.ask_again_ms = again_ms.filter(|_| is_all);
         wanted
     }
 }

@@ -11,8 +11,8 @@ use super::lists::LIST_BYTES_MAX;
 use super::message::Signal;
 use crate::clock::stopwatch;
 use crate::digest::Digest;
-use crate::id::{NodeId, RecordId};
-use crate::record::{Effect, Record};
+use crate::id::NodeId;
+use crate::record::{Effect, Record, RemovalList};
 use crate::store::{Batch, MetaValue, Placed, Row, Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -167,18 +167,11 @@ impl Replica {
         Ok(())
     }
 
-    /// Takes up a list that a removal names: the ids of `bytes`, 32 each; gives whether they are
-    /// one.
-    pub async fn add_list(&self, digest: Digest, bytes: &[u8]) -> bool {
-        let (ids, rest) = bytes.as_chunks::<32>();
-        if !rest.is_empty() || Digest::of(bytes) != digest {
-            return false;
-        }
-        let ids = ids.iter().copied().map(RecordId::from_bytes).collect();
+    /// Takes up the list of a removal: that binds from now on.
+    pub async fn learn_list(&self, list: RemovalList) {
         let mut core = self.lock().await;
-        core.exchange.add_list(digest, ids);
+        core.exchange.learn_list(list);
         self.publish(&core);
-        true
     }
 
     /// The bytes of a list that a step names, if they are stored here.

@@ -387,7 +387,7 @@ impl Draft {
     /// # Errors
     /// [`RecordError`] if the envelope or the body breaks a rule or a limit.
     pub fn sign(&self, key: &SigningKey) -> Result<Record, RecordError> {
-        self.attach(&Signature::raw(key, &self.message()))
+        self.finish(&Signature::raw(key, &self.message()))
     }
 
     /// Completes the record with a signature made elsewhere, and checks it.
@@ -395,6 +395,12 @@ impl Draft {
     /// # Errors
     /// [`RecordError`], also if the signature does not fit.
     pub fn attach(&self, signature: &Signature) -> Result<Record, RecordError> {
+        let record = self.finish(signature)?;
+        record.verify()?;
+        Ok(record)
+    }
+
+    fn finish(&self, signature: &Signature) -> Result<Record, RecordError> {
         let row = {
             let mut encoder = minicbor::Encoder::new(Vec::new());
             let written = encoder
@@ -405,9 +411,7 @@ impl Draft {
             written.expect("writing to a Vec does not fail");
             encoder.into_writer()
         };
-        let record = Record::parse(&self.map().raw(key::SIGNATURES, &row).finish())?;
-        record.verify()?;
-        Ok(record)
+        Record::parse(&self.map().raw(key::SIGNATURES, &row).finish())
     }
 
     fn map(&self) -> Map {

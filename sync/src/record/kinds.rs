@@ -158,6 +158,11 @@ fn take_slot(rest: &mut &[u8]) -> Option<Slot> {
     (number < SLOT_COUNT).then_some(Slot { provider, number })
 }
 
+/// Whether a counter lies in a slot's sixteenth of the allowance.
+pub(super) fn is_allowed(counter: u16, allowance: u32) -> bool {
+    u32::from(counter) < allowance / 16
+}
+
 /// Which subjects a foreign kind has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubjectRule {

@@ -60,6 +60,8 @@ pub struct Chain {
     pub proposals: Vec<Proposal>,
     /// False while the pinned step has not arrived: the node must not serve on what it knows.
     pub reaches_pin: bool,
+    /// Every step that counts, on whatever branch and whatever is pinned.
+    counted: Vec<Step>,
 }
 
 /// The nodes that may sign, as far as node records say: record keys by node, with the provider.
@@ -79,6 +81,11 @@ impl Chain {
     #[must_use]
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// Every step that counts, whether it leads to the current one or not: these only grow.
+    pub(super) fn counted(&self) -> &[Step] {
+        &self.counted
     }
 
     /// Whether `provider` is, or was, a provider of the region.
@@ -164,14 +171,7 @@ impl Walk<'_> {
                     voters: first.voters.intersection(&second.voters).copied().collect(),
                 });
             }
-            let pin = self.pin;
-            let on_pin = |step: &Step| {
-                pin.is_none_or(|pin| step.body.number != pin.number || step.id == pin.id)
-            };
-            let next = next
-                .into_iter()
-                .map(|proposal| proposal.step)
-                .filter(on_pin);
+            let next = next.into_iter().map(|proposal| proposal.step);
             self.counted.extend(next.map(|step| (step, Some(index))));
             index += 1;
         }
@@ -207,10 +207,12 @@ impl Walk<'_> {
     }
 
     fn chain(self, rivals: Vec<Rivals>) -> Chain {
+        let open = self.open();
         let best = self
             .counted
             .iter()
             .enumerate()
+            .filter(|(index, _)| open.get(*index) == Some(&true))
             .max_by_key(|(_, (step, _))| (step.body.number, std::cmp::Reverse(step.id)))
             .map(|(index, _)| index);
         let mut steps = Vec::new();
@@ -232,7 +234,21 @@ impl Walk<'_> {
             rivals,
             proposals,
             reaches_pin,
+            counted: self.counted.into_iter().map(|(step, _)| step).collect(),
         }
+    }
+
+    /// For each counted step whether the pin leaves the way to it open.
+    fn open(&self) -> Vec<bool> {
+        let mut open: Vec<bool> = Vec::with_capacity(self.counted.len());
+        for (step, before) in &self.counted {
+            let is_pinned = |pin: Pin| step.body.number != pin.number || step.id == pin.id;
+            // Step 0 is the region itself.
+            open.push(before.is_none_or(|index| {
+                open.get(index) == Some(&true) && self.pin.is_none_or(is_pinned)
+            }));
+        }
+        open
     }
 }
 

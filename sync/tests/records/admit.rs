@@ -4,6 +4,7 @@ use crate::scene::{
     Scene, account_body, deploy_body, node_body, provider_key, seed, slot, with_site,
 };
 use std::sync::Arc;
+use verge_sync::net::Holding;
 use verge_sync::record::cbor::Map;
 use verge_sync::record::signature::{Signature, SignatureError};
 use verge_sync::record::{
@@ -71,7 +72,12 @@ fn foreign_kinds_keep_to_their_rows() {
             author,
         ),
         (Kind::CHECKPOINT, true, join(&[&node, &other]), None),
-        (Kind::CHECKPOINT, true, join(&[&node, &[9; 32]]), subject),
+        (
+            Kind::CHECKPOINT,
+            true,
+            join(&[&node, &[9; 32]]),
+            Some(Refusal::Ahead),
+        ),
         (Kind::CHECKPOINT, true, join(&[&other, &node]), subject),
         (Kind::CERTIFICATE, true, join(&[&[7; 32], &node]), None),
         (Kind::CERTIFICATE, true, join(&[&node, &[7; 32]]), subject),
@@ -108,20 +114,52 @@ fn an_unknown_kind_is_kept_without_effect_under_its_authors_limit() {
     let after = scene.effect();
     assert_eq!((&after.names, &after.sites), (&before.names, &before.sites));
     assert!(after.record(&first.id()).is_some() && after.unreadable.is_empty());
-    for n in 1_u32..4_096 {
-        let record = foreign_at(&scene, n);
-        scene.records.push(Arc::new(record));
-        if n == 4_094 {
-            let last = foreign_at(&scene, 4_095);
-            assert_eq!(scene.admit(&last), Ok(()));
-        }
-    }
-    assert_eq!(
-        scene.admit(&foreign_at(&scene, 4_096)),
-        Err(Refusal::UnknownKinds)
-    );
     let by_provider = foreign(&mut scene_provider(&scene), &scene, Kind(40_000), vec![]);
     assert_eq!(scene.admit(&by_provider), Ok(()));
+    // Of more than the limit the lowest ids stay, whichever came first.
+    let mut ids: Vec<RecordId> = Vec::new();
+    let mut holding = holding(&scene);
+    for part in 0..2 {
+        let records: Vec<Record> = (0..2_100)
+            .map(|n| foreign_at(&scene, part * 2_100 + n + 1))
+            .collect();
+        ids.extend(records.iter().map(|record| record.id()));
+        let taken = holding.offer(records);
+        assert_eq!(taken.evicted.is_empty(), part == 0);
+    }
+    ids.push(first.id());
+    ids.sort_unstable();
+    let is_held = |id: &&RecordId| holding.record(id).is_some();
+    assert_eq!(ids.iter().filter(is_held).count(), 4_096);
+    assert!(ids.iter().take(4_096).all(|id| is_held(&id)));
+}
+
+fn holding(scene: &Scene) -> Holding {
+    let (parameters, kinds) = (scene.parameters.clone(), scene.kinds.clone());
+    Holding::new(&scene.records, parameters, kinds).unwrap()
+}
+
+/// A forger spoils the signature of a record, or signs it with a key of its own, and is faster than
+/// the record itself: the id, which covers no signature, must not be shut out.
+#[test]
+fn a_record_is_taken_after_forms_of_it_with_wrong_signatures() {
+    let (mut scene, account, site) = with_site(2);
+    let mut holding = holding(&scene);
+    let effect = scene.effect();
+    let draft = scene.nodes[0]
+        .draft_deploy(&effect, site, deploy_body("x", account, 0))
+        .unwrap();
+    let genuine = draft.sign(&seed(0).record_key()).unwrap();
+    let by_other = draft.sign(&seed(1).record_key()).unwrap();
+    let mut bytes = genuine.bytes().to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    let spoilt = Record::parse(&bytes).unwrap();
+    for wrong in [spoilt, by_other] {
+        assert_eq!(wrong.id(), genuine.id());
+        assert!(holding.offer([wrong]).new.is_empty());
+        assert!(!holding.knows(&genuine.id()), "it is still to be fetched");
+    }
+    assert_eq!(holding.offer([genuine]).new.len(), 1);
 }
 
 fn scene_provider(scene: &Scene) -> Author {
@@ -200,10 +238,10 @@ fn subjects_outside_of_the_authors_space_are_refused() {
     let (_, record) = scene.providers[1]
         .new_account(&effect, slot(0), account_body("x"))
         .unwrap();
-    assert_eq!(scene.admit(&record), Err(Refusal::Subject));
+    assert_eq!(scene.admit(&record), Err(Refusal::Right));
     let body = verge_sync::record::Site::new(account);
     let (_, record) = scene.nodes[1].new_site(&effect, slot(0), body).unwrap();
-    assert_eq!(scene.admit(&record), Err(Refusal::Subject));
+    assert_eq!(scene.admit(&record), Err(Refusal::Right));
     let unknown = RecordId::from_bytes([3; 32]);
     let record = scene.providers[0].vote(unknown).unwrap();
     assert_eq!(scene.admit(&record), Err(Refusal::Ahead));

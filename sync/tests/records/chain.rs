@@ -217,7 +217,7 @@ fn a_lost_account_is_given_to_another_sponsor_by_a_step() {
     let attempt = other
         .account(&effect, account, account_body("stolen"))
         .unwrap();
-    assert_eq!(scene.admit(&attempt), Err(Refusal::Subject));
+    assert_eq!(scene.admit(&attempt), Err(Refusal::Right));
     let mut body = renamed(&scene, "sponsor");
     body.sponsors = BTreeMap::from([(account, provider_key(1).provider())]);
     let record = scene.providers[0].step(&effect, body).unwrap();

@@ -9,3 +9,4 @@ mod order;
 mod parse;
 mod publish;
 mod scene;
+mod storing;

@@ -257,7 +257,7 @@ fn acts_none_makes_owner_signatures_required() {
     let by_node = scene.nodes[0]
         .deploy(&effect, site, deploy_body("x", account, 0))
         .unwrap();
-    assert_eq!(scene.admit(&by_node), Err(Refusal::Subject));
+    assert_eq!(scene.admit(&by_node), Err(Refusal::Right));
     scene.records.push(Arc::new(by_node));
     assert_eq!(scene.head(site), None);
     let mut owner = Author::account_key(account, key, scene.region, (LogId([8; 8]), 0));
@@ -366,9 +366,9 @@ fn a_tombstone_is_for_ever_and_not_any_actors() {
     let by_node = scene.nodes[0]
         .tombstone(site.digest(), Tombstone { reason: reason() })
         .unwrap();
-    assert_eq!(scene.admit(&by_node), Err(Refusal::Subject));
+    assert_eq!(scene.admit(&by_node), Err(Refusal::Right));
     let stranger = scene.providers[1].tombstone(site.digest(), Tombstone { reason: reason() });
-    assert_eq!(scene.admit(&stranger.unwrap()), Err(Refusal::Subject));
+    assert_eq!(scene.admit(&stranger.unwrap()), Err(Refusal::Right));
     let record = scene.providers[0].tombstone(site.digest(), Tombstone { reason: reason() });
     scene.add(record.unwrap());
     let effect = scene.effect();

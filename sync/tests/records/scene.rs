@@ -6,9 +6,9 @@ use std::sync::Arc;
 use verge_sync::clock::UnixTime;
 use verge_sync::keys::{ProviderKey, Seed};
 use verge_sync::record::{
-    Account, Actors, Author, Cause, Deploy, Effect, HostProof, KindTable, Limits, LogId, Name,
-    NameKind, Node, Parameters, Provider, Record, Refusal, Region, Roles, Site, Slot, UserKey,
-    Zones, effect,
+    Account, Actors, Author, Cause, Deploy, Effect, Grounds, HostProof, KindTable, Limits, LogId,
+    Name, NameKind, Node, Parameters, Provider, Record, Refusal, Region, Roles, Site, Slot,
+    UserKey, Zones, effect,
 };
 use verge_sync::{
     AccountId, ContentDigest, Digest, ProviderId, RecordId, RegionId, SiteId, Version,
@@ -182,7 +182,14 @@ impl Scene {
     }
 
     pub(crate) fn admit(&self, record: &Record) -> Result<(), Refusal> {
-        self.effect().admissible(record, &self.kinds)
+        let (region, known) = (self.region, |id: &RecordId| {
+            self.records.iter().find(|record| record.id() == *id)
+        });
+        Grounds::of(region, &self.records, &self.kinds, |_, _| {}).admissible(
+            record,
+            &self.kinds,
+            known,
+        )
     }
 
     /// An account made by the provider of node `number`.

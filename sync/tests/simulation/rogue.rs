@@ -22,15 +22,21 @@ pub(crate) enum Vice {
     Withholds,
     /// Signs nodes for every slot and lets them speak.
     Multiplies,
+    /// Passes on what it hears with a wrong signature, before anybody else can.
+    Spoils,
+    /// Writes as if nothing had happened since it began.
+    Backdates,
 }
 
-pub(crate) const VICES: [Vice; 6] = [
+pub(crate) const VICES: [Vice; 8] = [
     Vice::Forges,
     Vice::Equivocates,
     Vice::Replays,
     Vice::Floods,
     Vice::Withholds,
     Vice::Multiplies,
+    Vice::Spoils,
+    Vice::Backdates,
 ];
 
 /// What the rogue says now: for each half of its peers.
@@ -53,7 +59,8 @@ pub(crate) fn say(rogue: &mut Member, dice: &mut Dice) -> [Vec<u8>; 2] {
         Some(Vice::Replays) => both(Message::Records(some(&records, 300, dice))),
         Some(Vice::Floods) => flood(rogue, dice),
         Some(Vice::Multiplies) => both(Message::Records(sybils(rogue, &effect))),
-        Some(Vice::Withholds) | None => [Vec::new(), Vec::new()],
+        Some(Vice::Backdates) => backdated(rogue, &effect, dice),
+        Some(Vice::Withholds | Vice::Spoils) | None => [Vec::new(), Vec::new()],
     }
 }
 
@@ -73,8 +80,48 @@ fn forged(records: &[Vec<u8>], dice: &mut Dice) -> Vec<Vec<u8>> {
     forged
 }
 
-/// Two deploys at one place.
+/// Other forms of the same records: the signature spoilt, or the rogue's own.
+pub(crate) fn spoilt(rogue: &Member, records: &[Vec<u8>]) -> Message {
+    let forms = records.iter().filter_map(|bytes| {
+        let mut spoilt = bytes.clone();
+        *spoilt.last_mut()? ^= 1;
+        let draft = Draft::from_bytes(bytes).ok()?;
+        let own = draft.sign(&seed(rogue.number).record_key()).ok()?;
+        Some([spoilt, own.bytes().to_vec()])
+    });
+    Message::Records(forms.flatten().collect())
+}
+
+/// Deploys and settings after what stood when it began: of epochs that ended, for accounts that have
+/// shut it out.
+fn backdated(rogue: &mut Member, effect: &Arc<Effect>, dice: &mut Dice) -> [Vec<u8>; 2] {
+    if rogue.stale.is_none() && !effect.sites.is_empty() {
+        rogue.stale = Some(Arc::clone(effect));
+    }
+    let Some(stale) = rogue.stale.clone() else {
+        return [Vec::new(), Vec::new()];
+    };
+    let sites: Vec<_> = stale.sites.values().collect();
+    let Some(site) = dice.pick(&sites) else {
+        return [Vec::new(), Vec::new()];
+    };
+    let body = deploy_body(&dice.below(1_000_000).to_string(), site.body.account, 0);
+    let records = [
+        rogue.node.deploy(&stale, site.id, body),
+        rogue.node.site(&stale, site.id, site.body.clone()),
+        rogue.provider.new_epoch(&stale, site.id, None),
+    ];
+    let records = records.into_iter().flatten();
+    let said = Message::Records(records.map(|of| of.bytes().to_vec()).collect()).encode();
+    [said.clone(), said]
+}
+
+/// Two deploys at one place, and a vote for every step.
 fn equivocal(rogue: &mut Member, effect: &Effect, dice: &mut Dice) -> [Vec<u8>; 2] {
+    for proposal in &effect.chain.proposals {
+        let vote = rogue.provider.vote(proposal.step.id).unwrap();
+        rogue.write(vote);
+    }
     let sites: Vec<_> = effect.sites.values().collect();
     let Some(site) = dice.pick(&sites) else {
         return [Vec::new(), Vec::new()];

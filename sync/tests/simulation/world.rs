@@ -2,13 +2,15 @@
 
 use crate::dice::Dice;
 use crate::member::Member;
-use crate::rogue::{VICES, say};
+use crate::people::paper_key;
+use crate::rogue::{VICES, Vice, say, spoilt};
 use crate::scene::{log, provider_key, step};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
+use verge_sync::RecordId;
 use verge_sync::net::{Fault, Message, ROUND_INTERVAL_MS};
-use verge_sync::record::{Author, Evidence};
+use verge_sync::record::{Author, Kind, Record};
 
 /// What a seed decides before anything happens.
 pub(crate) struct Story {
@@ -16,9 +18,22 @@ pub(crate) struct Story {
     pub(crate) rogue_count: u8,
     pub(crate) act_count: usize,
     pub(crate) length_ms: u64,
+    /// Whether a key on paper is one of three votes of a region of two.
+    pub(crate) has_paper: bool,
 }
 
 impl Story {
+    /// A larger region than most, of honest members.
+    pub(crate) fn large(honest_count: u8) -> Self {
+        Self {
+            honest_count,
+            rogue_count: 0,
+            act_count: 20 * usize::from(honest_count),
+            length_ms: 400_000,
+            has_paper: false,
+        }
+    }
+
     pub(crate) fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let count = 1 + u8::try_from(dice.below(9)).unwrap();
@@ -29,6 +44,7 @@ impl Story {
             rogue_count,
             act_count: 30 + dice.below(120),
             length_ms: dice.between(20_000, 400_000),
+            has_paper: count == 2 && dice.once_in(2),
         }
     }
 }
@@ -44,41 +60,72 @@ enum Event {
     Crash(usize),
     Start(usize),
     /// Members whose bit is set are cut off from the others.
-    Cut(u32),
+    Cut(u64),
     Heal,
     Meet(usize, usize),
+    /// What the one says does not reach the other any more.
+    Mute(usize, usize),
+    /// Nothing came over the connection for a while: it is given up.
+    Break(usize, usize, u64),
+    /// The clock of a machine that slept.
+    Jump(usize, u64),
+    /// The disk is gone too.
+    Die(usize),
+    /// Looks for the lists of removals.
+    Fetch(usize),
+    /// Two providers remove one another at the same moment.
+    Quarrel(usize, usize),
 }
 
 pub(crate) struct World {
-    seed: u64,
+    pub(crate) seed: u64,
     dice: Dice,
     now_ms: u64,
-    members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
     /// Which connection is open between two members.
     links: BTreeMap<(usize, usize), u64>,
     /// When the last message of a connection arrives: they do not overtake one another.
     last_ms: BTreeMap<(usize, usize), u64>,
-    cut: u32,
+    cut: u64,
+    /// The steps that anybody knew when the region was cut.
+    known_at_cut: BTreeSet<RecordId>,
+    mute: BTreeSet<(usize, usize)>,
+    /// Ways of connections on which something was lost: nothing that follows arrives.
+    broken: BTreeSet<(usize, usize, u64)>,
+    /// How far each clock is ahead.
+    jumps_ms: Vec<u64>,
+    /// Deploys whose accepting node is gone for good, and which another honest node had.
+    pub(crate) rescued: BTreeSet<RecordId>,
+    /// Steps by which two providers removed one another.
+    pub(crate) quarrels: Vec<[RecordId; 2]>,
     /// When each member's next turn is planned.
     wakes: BTreeMap<usize, u64>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     count: u64,
     trace: u64,
+    /// What was put on the wire.
+    pub(crate) sent_bytes: usize,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, story: &Story) -> Self {
         let count = story.honest_count + story.rogue_count;
-        let first = Author::found(&provider_key(0), log(0), step(count)).unwrap();
+        let paper = story.has_paper.then(paper_key);
+        let mut founding = step(count);
+        founding.recovery_key = paper.as_ref().map(|key| *key.provider().as_bytes());
+        let first = Author::found(&provider_key(0), log(0), founding).unwrap();
         let first = Arc::new(first);
         let mut dice = Dice::new(seed ^ 0xa5a5_a5a5);
-        let members = (0..count)
+        let mut members: Vec<Member> = (0..count)
             .map(|number| {
                 // The last ones: the founder is honest, as everybody knows the first step.
                 let vice = (number >= story.honest_count).then(|| VICES[dice.below(VICES.len())]);
                 Member::new(number, &first, vice)
             })
             .collect();
+        let on_paper = |key| Author::provider(&key, first.region(), (log(50), 0));
+        members[0].paper = paper.map(on_paper);
+        let jumps_ms = vec![0; members.len()];
         Self {
             seed,
             dice,
@@ -87,10 +134,17 @@ impl World {
             links: BTreeMap::new(),
             last_ms: BTreeMap::new(),
             cut: 0,
+            known_at_cut: BTreeSet::new(),
+            mute: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            jumps_ms,
+            rescued: BTreeSet::new(),
+            quarrels: Vec::new(),
             wakes: BTreeMap::new(),
             events: BinaryHeap::new(),
             count: 0,
             trace: 0,
+            sent_bytes: 0,
         }
     }
 
@@ -126,7 +180,7 @@ impl World {
         }
         for _ in 0..self.dice.below(4) {
             let when = self.dice.between(0, story.length_ms);
-            let mask = u32::try_from(self.dice.below(1 << count)).unwrap();
+            let mask = u64::try_from(self.dice.below(1 << count)).unwrap();
             self.at(when, Event::Cut(mask));
             let until = when + self.dice.between(100, 200_000);
             self.at(until, Event::Heal);
@@ -140,6 +194,55 @@ impl World {
             let until = when + self.dice.between(1, 60_000);
             self.at(until, Event::Start(who));
         }
+        self.plan_troubles(story);
+    }
+
+    fn plan_troubles(&mut self, story: &Story) {
+        let count = self.members.len();
+        for _ in 0..self.dice.below(4) {
+            let (from, to) = (self.dice.below(count), self.dice.below(count));
+            let when = self.dice.between(0, story.length_ms);
+            self.at(when, Event::Mute(from, to));
+        }
+        for _ in 0..self.dice.below(3) {
+            let (who, ahead) = (self.dice.below(count), self.dice.between(1, 10_000_000));
+            let when = self.dice.between(0, story.length_ms);
+            self.at(when, Event::Jump(who, ahead));
+        }
+        let honest = usize::from(story.honest_count);
+        let votes_twice = |member: &Member| member.vice == Some(Vice::Equivocates);
+        let is_tempted = self.members.iter().any(votes_twice);
+        if honest > 1 && (is_tempted || self.dice.once_in(2)) {
+            let (a, b) = (self.dice.below(honest), self.dice.below(honest));
+            let when = self.dice.between(2_000, story.length_ms);
+            if a != b {
+                self.at(when, Event::Quarrel(a, b));
+            }
+        }
+        if honest > 2 && self.dice.once_in(4) {
+            let (who, when) = (
+                self.dice.below(honest),
+                self.dice.between(0, story.length_ms),
+            );
+            self.at(when, Event::Die(who));
+        }
+    }
+
+    /// Who of a side that is cut off could ever vote there.
+    pub(crate) fn side(&self, of: usize) -> Vec<usize> {
+        let members = 0..self.members.len();
+        members
+            .filter(|other| !self.are_apart(of, *other))
+            .collect()
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        let members = 0..self.members.len();
+        members.into_iter().any(|other| self.are_apart(0, other))
+    }
+
+    pub(crate) fn known_at_cut(&self) -> &BTreeSet<RecordId> {
+        &self.known_at_cut
     }
 
     /// Lives through the story, then heals and lets the nodes talk for five more rounds.
@@ -149,6 +252,7 @@ impl World {
         self.happen(Event::Heal);
         for who in 0..self.members.len() {
             self.happen(Event::Start(who));
+            self.happen(Event::Fetch(who));
         }
         // Everybody who has a vote gives it while all can hear of it.
         self.run_until(self.now_ms + 2 * ROUND_INTERVAL_MS);
@@ -200,28 +304,108 @@ impl World {
                 self.settle(who);
             }
             Event::Misdeed(who) => self.misdeed(who),
-            Event::Crash(who) => {
-                self.members[who].crash();
-                for other in 0..self.members.len() {
-                    self.part(who, other);
-                }
-            }
+            Event::Crash(who) => self.crash(who),
             Event::Start(who) => {
                 if self.members[who].exchange.is_none() {
                     self.members[who].start();
                 }
                 self.meet_all();
             }
-            Event::Cut(mask) => self.divide(mask),
+            Event::Cut(mask) => {
+                self.check_sides();
+                self.divide(mask);
+            }
             Event::Heal => {
+                self.check_sides();
                 self.cut = 0;
+                self.mute.clear();
                 self.meet_all();
             }
+            Event::Mute(from, to) => {
+                self.mute.insert((from, to));
+            }
+            Event::Break(a, b, link) => {
+                if self.links.get(&(a.min(b), a.max(b))) == Some(&link) {
+                    self.part(a, b);
+                    let when = self.now_ms + self.dice.between(1_000, 30_000);
+                    self.at(when, Event::Meet(a, b));
+                }
+            }
+            Event::Jump(who, ahead) => {
+                self.jumps_ms[who] += ahead;
+                self.settle(who);
+            }
+            Event::Die(who) => self.die(who),
+            Event::Fetch(who) => self.fetch(who),
+            Event::Quarrel(a, b) => self.quarrel(a, b),
             Event::Meet(a, b) => self.meet(a, b),
         }
     }
 
-    fn divide(&mut self, mask: u32) {
+    /// Each proposes before it hears of the other; who votes twice does so while it is new.
+    fn quarrel(&mut self, a: usize, b: usize) {
+        let provider = |who: usize| provider_key(self.members[who].number).provider();
+        let (first, second) = (provider(a), provider(b));
+        let steps = [self.members[a].expel(second), self.members[b].expel(first)];
+        if let [Some(first), Some(second)] = steps {
+            self.quarrels.push([first, second]);
+        }
+        self.settle(a);
+        self.settle(b);
+        for who in 0..self.members.len() {
+            let when = self.now_ms + self.dice.between(100, 3_000);
+            if self.members[who].vice == Some(Vice::Equivocates) {
+                self.at(when, Event::Misdeed(who));
+            }
+        }
+    }
+
+    fn crash(&mut self, who: usize) {
+        self.members[who].crash();
+        for other in 0..self.members.len() {
+            self.part(who, other);
+        }
+    }
+
+    fn die(&mut self, who: usize) {
+        let others = self.members.iter().enumerate();
+        let others: Vec<&Member> = others
+            .filter(|(other, member)| *other != who && member.is_honest() && !member.is_dead)
+            .map(|(_, member)| member)
+            .collect();
+        let saved = |id: &&RecordId| others.iter().any(|other| other.has_written(id));
+        let rescued = self.members[who].acknowledged.iter().filter(saved);
+        self.rescued.extend(rescued.copied());
+        self.crash(who);
+        self.members[who].is_dead = true;
+    }
+
+    /// Looks for the lists that the current step and the proposals name, at those it can reach.
+    fn fetch(&mut self, who: usize) {
+        let Some(effect) = self.members[who].effect() else {
+            return;
+        };
+        let proposed = effect.chain.proposals.iter().map(|of| &of.step.body);
+        let steps = proposed.chain([&effect.chain.current().body]);
+        let wanted: BTreeSet<_> = steps.flat_map(|step| step.removed.values()).collect();
+        for list in wanted {
+            if self.members[who].lists.contains_key(list) {
+                continue;
+            }
+            let reached = (0..self.members.len())
+                .filter(|other| self.links.contains_key(&(who.min(*other), who.max(*other))));
+            let mut found = reached.filter_map(|other| self.members[other].lists.get(list));
+            if let Some(found) = found.next().cloned() {
+                self.members[who].learn(found);
+            } else {
+                let when = self.now_ms + 5_000;
+                self.at(when, Event::Fetch(who));
+            }
+        }
+    }
+
+    fn divide(&mut self, mask: u64) {
+        self.known_at_cut = self.members.iter().flat_map(Member::steps).collect();
         self.cut = mask;
         for a in 0..self.members.len() {
             for b in a + 1..self.members.len() {
@@ -232,7 +416,14 @@ impl World {
         }
     }
 
-    fn are_apart(&self, a: usize, b: usize) -> bool {
+    /// A node keeps eight connections; a small region is a whole mesh.
+    fn are_neighbours(&self, a: usize, b: usize) -> bool {
+        let count = self.members.len();
+        let distance = a.abs_diff(b).min(count - a.abs_diff(b));
+        count <= 9 || [1, 2, 5, 11].contains(&distance)
+    }
+
+    pub(crate) fn are_apart(&self, a: usize, b: usize) -> bool {
         (self.cut >> a) & 1 != (self.cut >> b) & 1
     }
 
@@ -250,7 +441,8 @@ impl World {
         let are_up = [a, b]
             .iter()
             .all(|who| self.members[*who].exchange.is_some());
-        if !are_up || self.are_apart(a, b) || self.links.contains_key(&key) {
+        let is_apart = self.are_apart(a, b) || !self.are_neighbours(a, b);
+        if !are_up || is_apart || self.links.contains_key(&key) {
             return;
         }
         self.count += 1;
@@ -278,14 +470,21 @@ impl World {
 
     /// Every clock begins somewhere else.
     fn clock_ms(&self, who: usize) -> u64 {
-        self.now_ms + u64::try_from(who).unwrap() * 1_000_000
+        self.now_ms + u64::try_from(who).unwrap() * 1_000_000 + self.jumps_ms[who]
     }
 
     fn deliver(&mut self, from: usize, to: usize, link: u64, bytes: Vec<u8>) {
         let is_open = self.links.get(&(from.min(to), from.max(to))) == Some(&link);
-        if !is_open {
+        if !is_open || self.broken.contains(&(from, to, link)) {
             return;
         }
+        if self.mute.contains(&(from, to)) {
+            self.broken.insert((from, to, link));
+            let when = self.now_ms + 15_000;
+            self.at(when, Event::Break(from, to, link));
+            return;
+        }
+        self.spoil(to, &bytes);
         let id = self.members[from].id;
         let Some(exchange) = &mut self.members[to].exchange else {
             return;
@@ -319,6 +518,11 @@ impl World {
         assert!(exchange.holding().waiting_count() <= 4_096);
         let next = exchange.next_turn_ms(clock_ms);
         let is_new = !taken.new.is_empty();
+        let is_step = |record: &Arc<Record>| record.envelope().kind == Kind::REGION;
+        if taken.new.iter().any(is_step) {
+            let when = self.now_ms + self.dice.between(50, 500);
+            self.at(when, Event::Fetch(who));
+        }
         self.members[who].keep(taken);
         if is_new {
             let when = self.now_ms + self.dice.between(1, 100);
@@ -352,7 +556,7 @@ impl World {
                 let Some(bytes) = exchange.next_out(&id, clock_ms) else {
                     break;
                 };
-                let is_withheld = self.members[who].vice == Some(crate::rogue::Vice::Withholds)
+                let is_withheld = self.members[who].vice == Some(Vice::Withholds)
                     && matches!(Message::decode(&bytes), Ok(Message::Records(_)));
                 if !is_withheld {
                     self.send(who, to, link, bytes);
@@ -370,8 +574,26 @@ impl World {
         };
         let last = self.last_ms.get(&(from, to)).copied().unwrap_or(0);
         let when = (self.now_ms + delay).max(last);
+        self.sent_bytes += bytes.len();
         self.last_ms.insert((from, to), when);
         self.at(when, Event::Deliver(from, to, link, bytes));
+    }
+
+    /// A rogue that spoils says what it hears before it is taken up by anybody.
+    fn spoil(&mut self, who: usize, bytes: &[u8]) {
+        if self.members[who].vice != Some(Vice::Spoils) {
+            return;
+        }
+        let Ok(Message::Records(records)) = Message::decode(bytes) else {
+            return;
+        };
+        let said = spoilt(&self.members[who], &records).encode();
+        for to in 0..self.members.len() {
+            let link = self.links.get(&(who.min(to), who.max(to))).copied();
+            if let Some(link) = link {
+                self.send(who, to, link, said.clone());
+            }
+        }
     }
 
     fn misdeed(&mut self, who: usize) {
@@ -382,58 +604,6 @@ impl World {
             if let Some(link) = link.filter(|_| !bytes.is_empty()) {
                 self.send(who, to, link, bytes);
             }
-        }
-    }
-
-    /// What must hold in the end; gives how many records there are.
-    pub(crate) fn check(&self, story: &Story) -> u64 {
-        let seed = self.seed;
-        let honest: Vec<&Member> = self.members.iter().filter(|m| m.is_honest()).collect();
-        let held = honest[0].held();
-        let effect = honest[0].effect().unwrap();
-        for member in &honest {
-            let theirs = member.held();
-            let differ = held.symmetric_difference(&theirs).count();
-            assert_eq!(
-                differ, 0,
-                "seed {seed}: node {} holds another set",
-                member.number
-            );
-            assert!(
-                member.effect().unwrap() == effect,
-                "seed {seed}: node {} sees another effect",
-                member.number
-            );
-            let lost: BTreeSet<_> = member.acknowledged.difference(&held).collect();
-            assert!(
-                lost.is_empty(),
-                "seed {seed}: lost {lost:?} of {}",
-                member.number
-            );
-        }
-        let is_double = |evidence: &Evidence| matches!(evidence, Evidence::RivalSteps(_));
-        assert!(
-            story.rogue_count > 0 || !effect.evidence.iter().any(is_double),
-            "seed {seed}: rival steps without a rogue"
-        );
-        self.check_acts(&effect);
-        u64::try_from(held.len()).unwrap()
-    }
-
-    /// Nobody acts for an account that does not let it.
-    fn check_acts(&self, effect: &verge_sync::record::Effect) {
-        for site in effect.sites.values() {
-            let account = &effect.accounts[&site.body.account];
-            let Some(head) = site.head() else { continue };
-            let record = effect.record(&head.id()).unwrap();
-            let node = &effect.nodes[&record.envelope().author.node()];
-            assert!(
-                account.body.acts.includes(&node.slot.provider),
-                "seed {}: {} acts for {}",
-                self.seed,
-                node.slot.provider,
-                account.id
-            );
         }
     }
 }

@@ -34,8 +34,6 @@ pub struct AccountEffect {
     pub ended: bool,
     /// Keys that sign for it.
     pub(super) keys: BTreeSet<[u8; 32]>,
-    /// Keys that any of its records ever named: their records are stored, not believed.
-    pub(super) keys_ever: BTreeSet<[u8; 32]>,
     /// Its versions up to the one that stands, oldest first, each with whom it let act.
     pub(super) versions: Vec<(RecordId, Actors)>,
 }
@@ -206,11 +204,6 @@ impl Judge<'_> {
                 .iter()
                 .skip(keys_from)
                 .flat_map(|(_, v)| signing(v.body))
-                .collect(),
-            keys_ever: history
-                .standing()
-                .filter_map(|e| e.state)
-                .flat_map(|v| signing(v.body))
                 .collect(),
             versions: versions
                 .iter()

@@ -4,7 +4,7 @@ use super::{AccountEffect, Effect, NameEffect, SiteEffect};
 use crate::digest::Digest;
 use crate::id::{AccountId, NodeId, ProviderId, RecordId, SiteId};
 use crate::record::envelope::{AuthorId, Record};
-use crate::record::kinds::{Kind, NAME_COUNT, Slot};
+use crate::record::kinds::{Kind, NAME_COUNT, Slot, is_allowed};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -199,11 +199,6 @@ impl Effect {
         let allowance = self.chain.current().body.limits.site_allowance;
         free(self.index.site_counters.get(&slot), allowance)
     }
-}
-
-/// Whether a counter lies in a slot's sixteenth of the allowance.
-pub(super) fn is_allowed(counter: u16, allowance: u32) -> bool {
-    u32::from(counter) < allowance / 16
 }
 
 fn free(used: Option<&BTreeSet<u16>>, allowance: u32) -> Option<u16> {

@@ -1,7 +1,8 @@
 //! The records of one subject, in the order in which they follow one another.
 //!
 //! This order comes from the records alone (epoch, sequence, RecordId), never from arrival.
-//! At each place the lowest RecordId has effect, the second is evidence, any further is absent.
+//! At each place the lowest RecordId has effect, the second is evidence; any further is there only
+//! for those that follow it.
 
 use crate::id::RecordId;
 use crate::record::envelope::{AuthorId, Record, SEQUENCE_MAX};
@@ -60,14 +61,14 @@ pub(super) struct Entry<'a, S> {
     pub(super) predecessors: Vec<usize>,
     /// What the judge made of it; none if it has no effect.
     pub(super) state: Option<S>,
-    /// Whether it is the second at its place.
-    is_second: bool,
+    /// Whether a lower one stands at its place.
+    is_beaten: bool,
 }
 
 impl<S> Entry<'_, S> {
     /// Whether the record has effect, as far as its author's right goes.
     pub(super) fn stands(&self) -> bool {
-        self.state.is_some() && !self.is_second
+        self.state.is_some() && !self.is_beaten
     }
 }
 
@@ -134,10 +135,8 @@ impl<'a, S> History<'a, S> {
                     first,
                     second,
                 });
-            } else if *count > 2 {
-                continue;
             }
-            let is_second = *count == 2;
+            let is_beaten = *count > 1;
             let before: Vec<&S> = predecessors
                 .iter()
                 .filter_map(|index| entries.get(*index)?.state.as_ref())
@@ -148,7 +147,7 @@ impl<'a, S> History<'a, S> {
                 record,
                 predecessors,
                 state,
-                is_second,
+                is_beaten,
             });
         }
         Self(entries)
@@ -230,7 +229,10 @@ fn position<S>(entry: &Entry<'_, S>) -> (u32, u32) {
 ///
 /// A deploy may stand in any epoch that is not below its predecessors' (its site says which counts);
 /// every other kind goes to the next epoch only when the sequences of one are used up.
-pub(super) fn follows(record: &Record, before: impl Iterator<Item = (u32, u32)>) -> bool {
+pub(in crate::record) fn follows(
+    record: &Record,
+    before: impl Iterator<Item = (u32, u32)>,
+) -> bool {
     let envelope = record.envelope();
     let (mut epoch_max, mut full, mut sequence_max) = (None, false, 0);
     for (epoch, sequence) in before {

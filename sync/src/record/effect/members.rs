@@ -9,6 +9,7 @@ use crate::record::envelope::{AuthorId, Record};
 use crate::record::kinds::{Kind, Slot, Subject};
 use crate::record::region::{Chain, NodeKeys, signed_as_provider};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A node that is or was one of the region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +49,9 @@ pub(super) struct Members {
 
 /// Every pair of node and record key that any provider's record claims: enough to say who may
 /// *propose* a step, before it is known who the providers are.
-pub(super) fn node_claims(set: &RecordSet<'_>) -> NodeKeys {
+pub(in crate::record) fn node_claims(records: &[&Arc<Record>]) -> NodeKeys {
     let mut keys = NodeKeys::new();
-    for record in set.of(Kind::NODE) {
+    for record in records {
         if let Some(body) = node_body(record)
             && signed_as_provider(record)
             && owns_slot(record)

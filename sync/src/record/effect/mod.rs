@@ -5,11 +5,10 @@
 //! another: the chain says who the providers are, these say who the nodes are, these create accounts,
 //! accounts say who may act, and from that follow sites, deploys and names.
 //!
-//! Every record given must have passed [`Effect::admissible`] once: signatures are not verified
-//! again here, but whether a key belongs to its author is judged anew each time.
+//! Every record given must have passed [`super::Grounds::admissible`] once: signatures are not
+//! verified again here, but whether a key belongs to its author is judged anew each time.
 
 mod accounts;
-mod admit;
 mod find;
 mod history;
 mod members;
@@ -18,10 +17,11 @@ mod sites;
 mod votes;
 
 pub use accounts::AccountEffect;
-pub use admit::{Refusal, UNKNOWN_PER_AUTHOR_MAX, WAITING_PER_SUBJECT_MAX};
 pub use find::Actor;
+pub(super) use history::follows;
 pub use history::{Evidence, Waiting};
 pub use members::NodeEffect;
+pub(super) use members::node_claims;
 pub use names::{
     LABEL_BYTES_MAX, NameEffect, NameStatus, PROVING_PROVIDERS, Wanted, host_is_well_formed,
     label_is_well_formed,
@@ -101,20 +101,16 @@ pub struct Effect {
     index: Index,
 }
 
-/// What is looked up while records are admitted, written and asked for.
+/// What is looked up while records are written and asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Index {
     known: HashMap<RecordId, Arc<Record>>,
-    /// Records that wait, by subject.
-    waiting: BTreeMap<(Kind, Vec<u8>), usize>,
     /// What the next record of a subject names: the record that stands, or a site's deploy tips.
     tips: BTreeMap<(Kind, Vec<u8>), Vec<RecordId>>,
     /// Counters that were ever used, by slot.
     account_counters: BTreeMap<Slot, BTreeSet<u16>>,
     site_counters: BTreeMap<Slot, BTreeSet<u16>>,
     name_indices: BTreeMap<AccountId, BTreeSet<u8>>,
-    /// Records of kinds without a row, by author.
-    unknown: BTreeMap<AuthorId, usize>,
     hosts: BTreeMap<String, SiteId>,
     labels: BTreeMap<String, SiteId>,
     account_names: BTreeMap<String, AccountId>,
@@ -127,7 +123,7 @@ struct Index {
 pub fn effect(records: &[Arc<Record>], parameters: &Parameters) -> Option<Effect> {
     let set = RecordSet::new(records, parameters);
     let mut notes = Notes::default();
-    let claims = members::node_claims(&set);
+    let claims = node_claims(&set.of(Kind::NODE));
     let chain = Chain::follow(
         parameters.region,
         parameters.pin,
@@ -159,7 +155,7 @@ pub fn effect(records: &[Arc<Record>], parameters: &Parameters) -> Option<Effect
     );
     notes.evidence.sort_unstable();
     notes.waiting.sort_unstable();
-    let index = Index::new(&set, tips, &notes, &accounts, &names, &members.chain);
+    let index = Index::new(&set, tips, &accounts, &names, &members.chain);
     Some(Effect {
         region: parameters.region,
         chain: members.chain,
@@ -253,7 +249,6 @@ impl Index {
     fn new(
         set: &RecordSet<'_>,
         tips: Tips,
-        notes: &Notes,
         accounts: &BTreeMap<AccountId, AccountEffect>,
         names: &[NameEffect],
         chain: &Chain,
@@ -267,15 +262,7 @@ impl Index {
             .iter()
             .map(|(id, record)| (*id, Arc::clone(record)))
             .collect();
-        for record in notes
-            .waiting
-            .iter()
-            .filter_map(|waiting| set.known.get(&waiting.record))
-        {
-            let subject = (record.envelope().kind, record.envelope().subject.clone());
-            *index.waiting.entry(subject).or_default() += 1;
-        }
-        for ((kind, subject), records) in &set.by_subject {
+        for (kind, subject) in set.by_subject.keys() {
             match Subject::decode(*kind, subject) {
                 Some(Subject::Account(slot, counter)) => {
                     index
@@ -294,12 +281,7 @@ impl Index {
                         .or_default()
                         .insert(number);
                 }
-                _ if kind.is_owned() => {}
-                _ => {
-                    for record in records {
-                        *index.unknown.entry(record.envelope().author).or_default() += 1;
-                    }
-                }
+                _ => {}
             }
         }
         for account in accounts.values().filter(|account| !account.ended) {

@@ -34,9 +34,6 @@ pub struct SiteEffect {
     pub body: Site,
     /// Whether it, or its owner, ended.
     pub ended: bool,
-    /// The highest epoch that one of its records opened, whether that stands or not: deploys of it
-    /// are stored. What stands may go back to an earlier one when others arrive.
-    pub(super) epoch_opened: u32,
     /// The deploys in effect, newest first; the first is the head.
     pub deploys: Vec<DeployEffect>,
     /// The deploys in effect that no other names as predecessor, newest first.
@@ -150,8 +147,6 @@ pub(super) fn read(
         let Some((record, body)) = standing(&history) else {
             continue;
         };
-        let opened = history.0.iter().filter_map(|entry| entry.state.as_ref());
-        let epoch_opened = opened.map(|settings| settings.epoch).max().unwrap_or(0);
         tips.insert((Kind::SITE, bytes), vec![record]);
         let (deploys, deploy_tips) = judge.deploys(id, (record, &body), notes);
         tips.insert((Kind::DEPLOY, id.as_bytes().to_vec()), deploy_tips.clone());
@@ -165,7 +160,6 @@ pub(super) fn read(
                 record,
                 body,
                 ended,
-                epoch_opened,
                 deploys,
                 tips,
             },
