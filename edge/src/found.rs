@@ -166,6 +166,7 @@ fn first_records(
     let node = provider.node_record(&holds, slot, body)?;
     let batch = Batch {
         rows: vec![row(&step), row(&node)],
+        gone: Vec::new(),
         meta: vec![
             (
                 META_REGION.to_owned(),

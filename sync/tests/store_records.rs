@@ -51,37 +51,25 @@ fn ids(store: &Store) -> Vec<RecordId> {
         .collect()
 }
 
+/// Which of several records of one place are kept is decided by whoever knows what follows them.
 #[test]
-fn the_two_lowest_ids_of_a_place_are_kept_in_any_order() {
-    use Placed::{Beaten, Known, New};
-    let rows: &[(&[u8], &[Placed], &[u8])] = &[
-        (&[1], &[New], &[]),
-        (&[1, 1], &[New, Known], &[]),
-        (&[1, 2, 3], &[New, New, Beaten], &[]),
-        (&[3, 2, 1], &[New, New, New], &[3]),
-        (&[2, 3, 1, 3], &[New, New, New, Beaten], &[3]),
-        (&[4, 3, 2, 1], &[New, New, New, New], &[4, 3]),
-    ];
-    for (order, placed, evicted) in rows {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path()).unwrap();
-        let outcome = put(&store, order.iter().map(|byte| row(*byte)).collect());
-        let evicted = evicted.iter().map(|byte| id(*byte)).collect();
-        assert_eq!(
-            outcome,
-            Outcome {
-                placed: placed.to_vec(),
-                evicted
-            },
-            "{order:?}"
-        );
-        let lowest = if order.contains(&2) {
-            vec![id(1), id(2)]
-        } else {
-            vec![id(1)]
-        };
-        assert_eq!(ids(&store), lowest, "{order:?}");
-    }
+fn records_are_kept_until_they_are_said_to_be_gone() {
+    use Placed::{Known, New};
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let outcome = put(&store, [3, 1, 2, 1].map(row).to_vec());
+    assert_eq!(outcome.placed, [New, New, New, Known]);
+    let batch = Batch {
+        rows: vec![row(4)],
+        // One that was just placed, one that was there, one that never was.
+        gone: [4, 2, 9].map(id).to_vec(),
+        ..Batch::default()
+    };
+    store.records().write(batch).unwrap().wait().unwrap();
+    assert_eq!(ids(&store), [id(1), id(3)]);
+    drop(store);
+    let store = open(dir.path()).unwrap();
+    assert_eq!(ids(&store), [id(1), id(3)]);
 }
 
 #[test]
@@ -170,6 +158,7 @@ fn meta_values_and_rows_become_durable_together() {
         .write(Batch {
             rows: vec![row(1)],
             meta,
+            ..Batch::default()
         })
         .unwrap()
         .wait()
@@ -190,7 +179,7 @@ fn the_revision_grows_when_the_set_of_records_changes() {
     assert_eq!(*revision.borrow(), 0);
     put(&store, vec![row(2), row(1)]);
     assert_eq!(*revision.borrow(), 1);
-    put(&store, vec![row(1), row(3)]);
+    put(&store, vec![row(1), row(2)]);
     store
         .records()
         .put_meta("key", MetaValue::Number(1))

@@ -352,7 +352,10 @@ async fn store(
         number(META_PROVIDER_N, arrival.provider_n),
         number(META_NEWCOMER, 1),
     ];
-    let batch = Batch { rows: vec![], meta };
+    let batch = Batch {
+        meta,
+        ..Batch::default()
+    };
     store.records().write(batch)?.await?;
     Ok(arrival.effect.chain.current().body.name.clone())
 }

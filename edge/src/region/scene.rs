@@ -139,7 +139,14 @@ impl Scene {
             (META_LOG.to_owned(), bytes(&[number; 8])),
         ];
         let rows = self.records.iter().map(|record| row(record)).collect();
-        let written = store.records().write(Batch { rows, meta }).unwrap();
+        let written = store
+            .records()
+            .write(Batch {
+                rows,
+                meta,
+                ..Batch::default()
+            })
+            .unwrap();
         written.await.unwrap();
     }
 

@@ -11,7 +11,7 @@ use super::lists::LIST_BYTES_MAX;
 use super::message::Signal;
 use crate::clock::stopwatch;
 use crate::digest::Digest;
-use crate::id::NodeId;
+use crate::id::{NodeId, RecordId};
 use crate::record::{Effect, Record, RemovalList};
 use crate::store::{Batch, MetaValue, Placed, Row, Store, StoreError};
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ use tokio::sync::{Notify, OwnedMutexGuard, watch};
 const TURN_REST: Duration = Duration::from_millis(5);
 /// How long records that the disk refused wait for the next attempt.
 const RETRY_REST: Duration = Duration::from_secs(1);
+/// Records that one write removes.
+const GONE_PER_WRITE: usize = 4_096;
 /// Bytes of records in one write to the store.
 const WRITE_BYTES_MAX: usize = 2 << 20;
 
@@ -46,8 +48,9 @@ pub struct Replica {
 pub struct Core {
     exchange: Exchange,
     links: BTreeMap<NodeId, Linked>,
-    /// Rows that the disk has refused so far.
+    /// Rows that are not on the disk yet, and records that are not yet gone from it.
     unstored: Vec<Row>,
+    gone: Vec<RecordId>,
 }
 
 /// A connection to a peer, as a node shows it.
@@ -87,6 +90,13 @@ impl Core {
         &self.exchange
     }
 
+    fn owe_disk(&mut self, taken: &Taken) {
+        // What was written before it was evicted is still to be written first.
+        self.unstored
+            .extend(taken.new.iter().map(|record| row(record)));
+        self.gone.extend(&taken.evicted);
+    }
+
     /// The peers that are connected, with what they last said of themselves.
     pub fn links(&self, now_ms: u64) -> impl Iterator<Item = (NodeId, Linked, Option<Signal>)> {
         let signal = move |peer: &NodeId| self.exchange.signal_of(peer, now_ms);
@@ -111,6 +121,7 @@ impl Replica {
             exchange,
             links: BTreeMap::new(),
             unstored: Vec::new(),
+            gone: Vec::new(),
         };
         Self {
             store,
@@ -152,6 +163,7 @@ impl Replica {
         let batch = Batch {
             rows: commit.records.iter().map(|record| row(record)).collect(),
             meta: commit.meta,
+            gone: Vec::new(),
         };
         let outcome = self.store.records().write(batch)?.await?;
         if outcome.placed.iter().any(|placed| *placed != Placed::New) {
@@ -162,6 +174,7 @@ impl Replica {
         let own = |record: &Arc<Record>| commit.records.iter().any(|own| own.id() == record.id());
         let others = taken.new.iter().filter(|record| !own(record));
         core.unstored.extend(others.map(|record| row(record)));
+        core.gone.extend(&taken.evicted);
         self.publish(core);
         self.stir.notify_one();
         Ok(())
@@ -236,8 +249,7 @@ impl Replica {
     pub async fn turn(&self) -> Result<(), StoreError> {
         let mut core = self.lock().await;
         let taken = core.exchange.turn(self.now_ms());
-        core.unstored
-            .extend(taken.new.iter().map(|record| row(record)));
+        core.owe_disk(&taken);
         let stored = self.store_waiting(&mut core).await;
         if !taken.new.is_empty() {
             self.publish(&core);
@@ -254,8 +266,7 @@ impl Replica {
     pub async fn take_in(&self, records: Vec<Record>) -> Result<Taken, StoreError> {
         let mut core = self.lock().await;
         let taken = core.exchange.write(records);
-        core.unstored
-            .extend(taken.new.iter().map(|record| row(record)));
+        core.owe_disk(&taken);
         let stored = self.store_waiting(&mut core).await;
         self.publish(&core);
         self.stir.notify_one();
@@ -263,16 +274,23 @@ impl Replica {
     }
 
     async fn store_waiting(&self, core: &mut Core) -> Result<(), StoreError> {
-        while !core.unstored.is_empty() {
+        while !(core.unstored.is_empty() && core.gone.is_empty()) {
             let mut bytes = 0;
             let fits = |row: &&Row| {
                 bytes += row.bytes.len() + row.subject.len() + 256;
                 bytes <= WRITE_BYTES_MAX
             };
-            let count = core.unstored.iter().take_while(fits).count().max(1);
-            let rows = core.unstored.get(..count).unwrap_or_default().to_vec();
-            self.store.records().put(rows)?.await?;
+            let count = core.unstored.iter().take_while(fits).count();
+            let count = count.max(1).min(core.unstored.len());
+            let gone_count = core.gone.len().min(GONE_PER_WRITE);
+            let batch = Batch {
+                rows: core.unstored.get(..count).unwrap_or_default().to_vec(),
+                gone: core.gone.get(..gone_count).unwrap_or_default().to_vec(),
+                meta: Vec::new(),
+            };
+            self.store.records().write(batch)?.await?;
             core.unstored.drain(..count);
+            core.gone.drain(..gone_count);
         }
         Ok(())
     }

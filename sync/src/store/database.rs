@@ -34,13 +34,6 @@ const MIGRATIONS: &[&str] = &[
      ) STRICT, WITHOUT ROWID;",
 ];
 
-/// How many records are kept at one place: the one in effect and the evidence of equivocation
-/// (`docs/format.md`, places).
-const KEPT_PER_PLACE: usize = 2;
-
-const SAME_PLACE: &str = "SELECT id FROM record WHERE kind = ?1 AND subject = ?2 AND author = ?3 \
-                          AND epoch = ?4 AND sequence = ?5 ORDER BY id";
-
 /// The open database.
 pub(super) struct Database {
     path: PathBuf,
@@ -179,8 +172,12 @@ fn apply(connection: &mut Connection, batches: &[&Batch]) -> rusqlite::Result<Ve
     for batch in batches {
         let mut outcome = Outcome::default();
         for row in &batch.rows {
-            let placed = place(&transaction, row, &mut outcome.evicted)?;
-            outcome.placed.push(placed);
+            outcome.placed.push(place(&transaction, row)?);
+        }
+        for id in &batch.gone {
+            transaction
+                .prepare_cached("DELETE FROM record WHERE id = ?1")?
+                .execute([id.as_bytes()])?;
         }
         for (key, value) in &batch.meta {
             put_meta(&transaction, key, value)?;
@@ -191,30 +188,12 @@ fn apply(connection: &mut Connection, batches: &[&Batch]) -> rusqlite::Result<Ve
     Ok(outcomes)
 }
 
-/// Puts one record where it belongs, if it belongs there.
-fn place(
-    transaction: &Transaction<'_>,
-    row: &Row,
-    evicted: &mut Vec<RecordId>,
-) -> rusqlite::Result<Placed> {
+/// Puts one record in, unless it is there.
+fn place(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Placed> {
     if let Some(stored) = stored_bytes(transaction, &row.id)? {
         return settle_bytes(transaction, row, &stored);
     }
-    let mut ids = same_place(transaction, row)?;
-    ids.push(row.id);
-    ids.sort_unstable();
-    let beyond = ids.split_off(ids.len().min(KEPT_PER_PLACE));
-    if beyond.contains(&row.id) {
-        // Nothing is written: a flood of records for one place costs the disk nothing.
-        return Ok(Placed::Beaten);
-    }
     insert(transaction, row)?;
-    for id in beyond {
-        transaction
-            .prepare_cached("DELETE FROM record WHERE id = ?1")?
-            .execute([id.as_bytes()])?;
-        evicted.push(id);
-    }
     Ok(Placed::New)
 }
 
@@ -239,20 +218,6 @@ fn stored_bytes(transaction: &Transaction<'_>, id: &RecordId) -> rusqlite::Resul
         .prepare_cached("SELECT bytes FROM record WHERE id = ?1")?
         .query_row([id.as_bytes()], |row| row.get(0))
         .optional()
-}
-
-fn same_place(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Vec<RecordId>> {
-    let mut statement = transaction.prepare_cached(SAME_PLACE)?;
-    let place = params![
-        row.kind.cast_signed(),
-        row.subject,
-        row.author,
-        row.epoch,
-        row.sequence
-    ];
-    statement
-        .query_map(place, |found| found.get(0).map(RecordId::from_bytes))?
-        .collect()
 }
 
 fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {

@@ -67,6 +67,8 @@ pub enum MetaValue {
 pub struct Batch {
     /// Records, placed in this order.
     pub rows: Vec<Row>,
+    /// Records that are kept no longer; removed after the rows are placed.
+    pub gone: Vec<RecordId>,
     /// Keys and their new values.
     pub meta: Vec<(String, MetaValue)>,
 }
@@ -80,8 +82,6 @@ pub enum Placed {
     Replaced,
     /// It was there, with these bytes or ones of a lower digest.
     Known,
-    /// Two records of lower ids hold its place; it was not stored.
-    Beaten,
 }
 
 /// What a durable write did.
@@ -89,8 +89,6 @@ pub enum Placed {
 pub struct Outcome {
     /// For each row of the batch, in its order.
     pub placed: Vec<Placed>,
-    /// Records that a lower id pushed out of their place.
-    pub evicted: Vec<RecordId>,
 }
 
 impl Outcome {
@@ -163,7 +161,7 @@ impl Records {
     pub fn put(&self, rows: Vec<Row>) -> Result<PendingWrite, StoreError> {
         self.write(Batch {
             rows,
-            meta: Vec::new(),
+            ..Batch::default()
         })
     }
 
@@ -173,8 +171,8 @@ impl Records {
     /// As [`Self::write`].
     pub fn put_meta(&self, key: &str, value: MetaValue) -> Result<PendingWrite, StoreError> {
         self.write(Batch {
-            rows: Vec::new(),
             meta: vec![(key.to_owned(), value)],
+            ..Batch::default()
         })
     }
 
@@ -286,6 +284,7 @@ fn check_batch(batch: &Batch) -> Result<usize, StoreError> {
         check_bytes(format!("record {}", row.id), row_bytes, ROW_BYTES_MAX)?;
         bytes = bytes.saturating_add(row_bytes).saturating_add(ENTRY_BYTES);
     }
+    bytes = bytes.saturating_add(batch.gone.len().saturating_mul(32));
     for (key, value) in &batch.meta {
         let value_bytes = match value {
             MetaValue::Number(_) => 8,
