@@ -484,7 +484,9 @@ impl World {
             self.at(when, Event::Break(from, to, link));
             return;
         }
-        self.spoil(to, &bytes);
+        if self.members[from].is_honest() {
+            self.spoil(to, &bytes);
+        }
         let id = self.members[from].id;
         let Some(exchange) = &mut self.members[to].exchange else {
             return;
