@@ -445,10 +445,16 @@ impl Shared {
     async fn write(&self, peer: NodeId, mut send: SendStream) -> String {
         let mut moves = self.replica.changes();
         loop {
+            let mut is_sent = false;
             while let Some(bytes) = self.replica.next_out(&peer).await {
                 if let Err(error) = stream::send(&mut send, &bytes).await {
                     return error.to_string();
                 }
+                is_sent = true;
+            }
+            if is_sent {
+                // What waited for it may be due now.
+                self.replica.stir();
             }
             if moves.changed().await.is_err() {
                 return "the node stops".to_owned();

@@ -313,6 +313,11 @@ impl Replica {
         self.moved.subscribe()
     }
 
+    /// Something may be due that was not.
+    pub(super) fn stir(&self) {
+        self.stir.notify_one();
+    }
+
     /// A connection to `peer` is there, in the place of an earlier one.
     pub(super) async fn connect(&self, peer: NodeId, serial: u64) {
         let mut core = self.lock().await;
