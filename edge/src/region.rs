@@ -123,7 +123,8 @@ impl RegionView {
             ..Parameters::new(id, Arc::new(reserved_names()))
         };
         let holding = Holding::new(&records, parameters, kinds::table());
-        let holding = holding.ok_or(OpenError::NoRegion("no first step"))?;
+        let mut holding = holding.ok_or(OpenError::NoRegion("no first step"))?;
+        holding.settle();
         let node = holding.effect().nodes.get(&keys.node());
         let node = node.ok_or(OpenError::NotAMember)?;
         if !node.is_member {

@@ -86,6 +86,11 @@ impl Exchange {
         self.peers.keys().copied()
     }
 
+    /// As [`Holding::settle`].
+    pub fn settle(&mut self) {
+        self.holding.settle();
+    }
+
     /// What `peer` last said of itself; its clock as it shows now.
     #[must_use]
     pub fn signal_of(&self, peer: &NodeId, now_ms: u64) -> Option<Signal> {

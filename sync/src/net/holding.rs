@@ -15,6 +15,7 @@ use crate::record::{
 };
 use negentropy::{Id, NegentropyStorageVector};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 /// Kinds that say who belongs.
@@ -123,6 +124,25 @@ impl Holding {
         let lists = &mut self.parameters.lists;
         lists.insert(list.digest(), list.ids().clone());
         self.effect = OnceLock::new();
+    }
+
+    /// Works out what holds, if that is not known; a record whose application crashes is set aside
+    /// for that, and still held and passed on: another release may know better.
+    ///
+    /// # Panics
+    /// If step 0 alone crashes: then nothing can hold.
+    pub fn settle(&mut self) {
+        while self.effect.get().is_none() {
+            let records: Vec<Arc<Record>> = self.records.values().cloned().collect();
+            match guarded(&records, &self.parameters) {
+                Some(effect) => self.effect = OnceLock::from(Arc::new(effect)),
+                None => {
+                    let culprit = culprit(records, &self.parameters);
+                    tracing::error!(record = %culprit, "set aside: applying it crashed");
+                    self.parameters.skip.insert(culprit);
+                }
+            }
+        }
     }
 
     /// What holds. Worked out anew after each change, when it is first asked for.
@@ -432,6 +452,37 @@ impl Holding {
         };
         Arc::clone(kept.get_or_insert_with(make))
     }
+}
+
+/// What the records mean; none if saying so crashes.
+fn guarded(records: &[Arc<Record>], parameters: &Parameters) -> Option<Effect> {
+    let apply = AssertUnwindSafe(|| effect(records, parameters));
+    catch_unwind(apply).ok().flatten()
+}
+
+/// The record without which those before it can be applied.
+fn culprit(mut records: Vec<Arc<Record>>, parameters: &Parameters) -> RecordId {
+    // Step 0 first: without it nothing is applied at all.
+    records.sort_by_key(|record| !record.envelope().region.digest().is_zero());
+    let crashes = |count: usize| {
+        let part = records.get(..count).unwrap_or(&records);
+        guarded(part, parameters).is_none()
+    };
+    let (mut well, mut ill) = (1, records.len());
+    assert!(
+        !crashes(well),
+        "what the region is founded on can be applied"
+    );
+    while well + 1 < ill {
+        let middle = well.midpoint(ill);
+        if crashes(middle) {
+            ill = middle;
+        } else {
+            well = middle;
+        }
+    }
+    let last = records.get(ill.saturating_sub(1));
+    last.expect("there is a last of some").id()
 }
 
 fn storage<'a>(mut records: impl Iterator<Item = &'a Arc<Record>>) -> NegentropyStorageVector {

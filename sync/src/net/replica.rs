@@ -112,9 +112,10 @@ impl Replica {
     #[must_use]
     pub fn new(
         store: Store,
-        exchange: Exchange,
+        mut exchange: Exchange,
         show: impl Fn(&Effect) + Send + Sync + 'static,
     ) -> Self {
+        exchange.settle();
         let effect = Arc::clone(exchange.holding().effect());
         show(&effect);
         let core = Core {
@@ -184,7 +185,7 @@ impl Replica {
     pub async fn learn_list(&self, list: RemovalList) {
         let mut core = self.lock().await;
         core.exchange.learn_list(list);
-        self.publish(&core);
+        self.publish(&mut core);
     }
 
     /// The bytes of a list that a step names, if they are stored here.
@@ -252,7 +253,7 @@ impl Replica {
         core.owe_disk(&taken);
         let stored = self.store_waiting(&mut core).await;
         if !taken.new.is_empty() {
-            self.publish(&core);
+            self.publish(&mut core);
         }
         self.move_on();
         stored
@@ -268,7 +269,7 @@ impl Replica {
         let taken = core.exchange.write(records);
         core.owe_disk(&taken);
         let stored = self.store_waiting(&mut core).await;
-        self.publish(&core);
+        self.publish(&mut core);
         self.stir.notify_one();
         stored.map(|()| taken)
     }
@@ -295,7 +296,8 @@ impl Replica {
         Ok(())
     }
 
-    fn publish(&self, core: &Core) {
+    fn publish(&self, core: &mut Core) {
+        core.exchange.settle();
         let effect = Arc::clone(core.exchange.holding().effect());
         (self.show)(&effect);
         self.effect.send_replace(effect);

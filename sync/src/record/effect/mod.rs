@@ -50,8 +50,11 @@ pub struct Parameters {
     pub reserved: Arc<BTreeSet<String>>,
     /// The blobs that removals name, decoded: RecordIds that stay valid.
     pub lists: BTreeMap<Digest, BTreeSet<RecordId>>,
-    /// Records whose application crashed two starts: known, without effect.
+    /// Records whose application crashed: known, without effect.
     pub skip: BTreeSet<RecordId>,
+    /// A record whose application crashes, for tests of what then happens.
+    #[doc(hidden)]
+    pub trap: Option<RecordId>,
 }
 
 impl Parameters {
@@ -65,6 +68,7 @@ impl Parameters {
             reserved,
             lists,
             skip,
+            trap: None,
         }
     }
 }
@@ -191,6 +195,10 @@ impl<'a> RecordSet<'a> {
             .iter()
             .filter(|record| record.region() == parameters.region)
         {
+            assert!(
+                parameters.trap != Some(record.id()) || parameters.skip.contains(&record.id()),
+                "a trap was set for this record"
+            );
             let kept = known.entry(record.id()).or_insert(record);
             if record.precedes(kept) {
                 *kept = record;

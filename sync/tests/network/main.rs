@@ -1,0 +1,15 @@
+//! Members of a region over real sockets, in one process: what they come to, what rogues cannot do,
+//! and what another release, or a record that crashes, does not break.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here fails the test"
+)]
+#![allow(dead_code, reason = "the scene is that of the records' tests")]
+
+#[path = "../records/scene.rs"]
+mod scene;
+
+mod member;
+mod rogue;
+mod together;
