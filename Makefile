@@ -78,7 +78,7 @@ audit:
 bench: setup-demo
 	@.ci/install h2load:nghttp2-client
 	$(CARGO) build --locked --release --bin verge
-	$(CARGO) build --locked --release -p verge-sync --example records
+	$(CARGO) build --locked --release -p verge-sync --examples
 	benches/run
 
 setup-demo:
