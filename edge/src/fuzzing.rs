@@ -7,15 +7,18 @@
 #[cfg(test)]
 mod torture;
 
+use crate::membership::Ticket;
 use crate::proxy_protocol::{ProxyHeaderError, read_header};
 use crate::ssh_key::SshKeyDigest;
 use crate::{admin, http, receive};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use verge_builder::{Job, Line};
+use verge_sync::id::{NodeId, RegionId};
+use verge_sync::net::{Ask, MESSAGE_BYTES_MAX, Message};
 use verge_sync::record::body::Body;
 use verge_sync::record::cbor::{self, Fields};
-use verge_sync::record::{Draft, Kind, Record, Signature, Subject};
+use verge_sync::record::{Draft, Kind, Record, RemovalList, Signature, Subject};
 
 /// Checks one input; it panics if something does not hold.
 pub type Target = fn(&[u8]);
@@ -24,6 +27,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("accept_encoding", http::fuzzing::accept_encoding),
     ("admin_lines", admin::fuzzing::admin_lines),
+    ("asks", asks),
     ("cbor", canonical),
     ("forwarded", http::fuzzing::forwarded),
     ("frames", http::fuzzing::beneath::frames),
@@ -32,12 +36,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("hook_lines", receive::fuzzing::hook_lines),
     ("hosts", http::fuzzing::hosts),
     ("manifests", http::fuzzing::site::manifests),
+    ("messages", messages),
     ("paths", http::fuzzing::paths),
     ("preconditions", http::fuzzing::preconditions),
     ("proxy_headers", proxy_headers),
     ("push_commands", receive::fuzzing::push_commands),
     ("ranges", http::fuzzing::ranges),
     ("records", records),
+    ("removal_lists", removal_lists),
     ("reports", reports),
     ("rule_files", http::fuzzing::site::rule_files),
     ("rule_sections", http::fuzzing::site::rule_sections),
@@ -45,6 +51,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ssh_commands", receive::fuzzing::ssh_commands),
     ("ssh_keys", ssh_keys),
     ("ssh_signatures", ssh_signatures),
+    ("tickets", tickets),
     ("tree_listings", verge_builder::fuzzing::tree_listings),
 ];
 
@@ -53,6 +60,46 @@ pub(crate) fn at_once<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => unreachable!("bytes in memory are always ready"),
+    }
+}
+
+/// A message of a peer.
+fn messages(bytes: &[u8]) {
+    if let Ok(message) = Message::decode(bytes) {
+        let written = message.encode();
+        assert!(written.len() <= MESSAGE_BYTES_MAX);
+        assert_eq!(Message::decode(&written), Ok(message));
+    }
+}
+
+/// What a newcomer says of itself; the first 32 bytes are the key of its connection.
+fn asks(bytes: &[u8]) {
+    let Some((node, bytes)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let node = NodeId::from_bytes(*node);
+    if let Ok(ask) = Ask::decode(node, bytes) {
+        assert_eq!(ask.node.id, node);
+        assert!(Ask::decode(node, &ask.encode()).is_ok_and(|again| again == ask));
+        let region = RegionId::from_bytes([0; 32]);
+        let _proven = ask.node.is_proven(&region, ask.slot);
+        if let Some(petition) = &ask.petition {
+            let _signed = petition.is_signed(&ask.slot.provider, &region, &node);
+        }
+    }
+}
+
+/// A ticket, as it was typed or photographed.
+fn tickets(bytes: &[u8]) {
+    if let Ok(ticket) = String::from_utf8_lossy(bytes).parse::<Ticket>() {
+        assert_eq!(ticket.to_string().parse(), Ok(ticket));
+    }
+}
+
+/// The list of a removal, from a peer.
+fn removal_lists(bytes: &[u8]) {
+    if let Some(list) = RemovalList::decode(bytes) {
+        assert_eq!(list.encode(), bytes);
     }
 }
 

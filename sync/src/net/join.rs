@@ -125,7 +125,9 @@ impl Petition {
 }
 
 impl Ask {
-    fn encode(&self) -> Vec<u8> {
+    /// The bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
         let map = Map::new()
             .uint(0, VERSION)
             .bytes(1, &self.secret)
@@ -143,7 +145,10 @@ impl Ask {
     }
 
     /// Reads an ask that came over the connection of `from`.
-    fn decode(from: NodeId, bytes: &[u8]) -> Result<Self, JoinError> {
+    ///
+    /// # Errors
+    /// [`JoinError::Protocol`].
+    pub fn decode(from: NodeId, bytes: &[u8]) -> Result<Self, JoinError> {
         if bytes.len() > ASK_BYTES_MAX || cbor::check(bytes).is_err() {
             return Err(JoinError::Protocol("not an ask"));
         }
