@@ -316,6 +316,7 @@ impl From<CommitError> for WriteError {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Store(error) => Self::Store(error),
+            CommitError::Refused(refusal) => Self::Refused(refusal),
             CommitError::PlaceTaken => Self::PlaceTaken,
         }
     }

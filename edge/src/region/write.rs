@@ -12,7 +12,7 @@ use verge_sync::record::body::{
 use verge_sync::record::effect::{
     AccountEffect, Actor, NameEffect, SiteEffect, host_is_well_formed, label_is_well_formed,
 };
-use verge_sync::record::{Effect, SEQUENCE_MAX, WriteError as RecordWriteError};
+use verge_sync::record::{Effect, Refusal, SEQUENCE_MAX, WriteError as RecordWriteError};
 use verge_sync::store::StoreError;
 
 /// A site to be made.
@@ -124,6 +124,19 @@ pub enum WriteError {
     /// Another provider's.
     #[error("node {0} belongs to another provider: only its own provider can withdraw it")]
     NotOwnNode(String),
+    /// A record that no peer would take.
+    #[error("the rules of the region do not allow this: {0}")]
+    Refused(Refusal),
+    /// Only the sponsor, or the account's own keys, govern an account.
+    #[error(
+        "account {account} is sponsored by provider {sponsor}: only a node with that provider's key can do this; if the provider is lost, `verge region propose --sponsor {account}=PROVIDER` gives it another"
+    )]
+    NotItsSponsor {
+        /// The account's name.
+        account: String,
+        /// The provider's name.
+        sponsor: String,
+    },
     /// Records that the region's rules refuse.
     #[error("the region's rules do not allow this record, or it follows one that is not here")]
     NotAllowedIn,
@@ -177,6 +190,7 @@ impl RegionView {
     ) -> Result<(), WriteError> {
         self.write(|turn| {
             let account = turn.account(name)?;
+            turn.check_sponsor(account)?;
             let (id, mut body) = (account.id, account.body.clone());
             let login = |key: &SshKeyDigest| UserKey::SshLogin(key.0);
             let gone: Vec<UserKey> = remove.iter().map(login).collect();
@@ -204,7 +218,11 @@ impl RegionView {
     /// [`WriteError`]; nothing was written then.
     pub async fn create_site(self: &Arc<Self>, site: NewSite) -> Result<(), WriteError> {
         self.write(|turn| {
-            let owner = turn.account(&site.owner)?.id;
+            let owner = turn.account(&site.owner)?;
+            if !owner.body.acts.includes(&turn.slot.provider) {
+                return Err(WriteError::NotAllowed(site.owner.clone()));
+            }
+            let owner = owner.id;
             turn.check_label(NameKind::Label, &site.name, Some(owner))?;
             let slot = turn.slot;
             let (id, record) = turn.node.new_site(&turn.effect, slot, Site::new(owner))?;
@@ -263,7 +281,11 @@ impl RegionView {
     /// [`WriteError`]; nothing was written then.
     pub async fn delete_site(self: &Arc<Self>, name: &str) -> Result<(), WriteError> {
         self.write(|turn| {
-            let id = turn.site(name)?.id;
+            let site = turn.site(name)?;
+            let id = site.id;
+            if let Some(owner) = turn.effect.account(&site.body.account) {
+                turn.check_sponsor(owner)?;
+            }
             let (author, _) = turn.provider()?;
             let record = author.tombstone(
                 id.digest(),
@@ -315,6 +337,18 @@ impl Turn<'_> {
     pub(super) fn site(&self, name: &str) -> Result<&SiteEffect, WriteError> {
         let site = self.effect.site_by_label(name);
         site.ok_or_else(|| WriteError::NoSite(name.to_owned()))
+    }
+
+    /// Whether this provider governs the account.
+    fn check_sponsor(&self, account: &AccountEffect) -> Result<(), WriteError> {
+        if account.sponsor == self.slot.provider {
+            return Ok(());
+        }
+        let name = self.effect.account_name(&account.id);
+        Err(WriteError::NotItsSponsor {
+            account: name.map_or_else(|| account.id.short(), str::to_owned),
+            sponsor: super::provider_name(&self.effect, account.sponsor),
+        })
     }
 
     /// Whether `owner` (nobody yet, for a new account) can have the name.

@@ -73,6 +73,47 @@ fn accounts_act_where_they_let_and_names_are_held_once() {
     wait(a, |status| status["deploy_count"] == 2);
 }
 
+/// An account is governed by its sponsor; where that is lost, a step gives it another.
+#[test]
+fn account_of_a_lost_provider_gets_another_sponsor_by_a_step() {
+    let mut region = Region::of(3);
+    let publisher = Publisher::with_site(&region.nodes[2], "cem", "cafe");
+    region.all_in_step();
+    let other = Publisher::new();
+    let add_key = [
+        "account",
+        "set",
+        "cem",
+        "--add-ssh-key",
+        &other.public_key(),
+    ];
+    let said = crate::scene::refused(region.nodes[0].data(), &add_key);
+    assert!(said.contains("sponsored by provider P2"), "{said}");
+    let said = crate::scene::refused(
+        region.nodes[0].data(),
+        &["site", "delete", "cafe", "--confirm=cafe"],
+    );
+    assert!(said.contains("sponsored by provider P2"), "{said}");
+    region.nodes[2].stop();
+    let [a, b] = [&region.nodes[0], &region.nodes[1]];
+    a.verge_ok(&["region", "propose", "--sponsor=cem=Corner"]);
+    let pending = wait(b, |status| {
+        !status["pending_steps"].as_array().unwrap().is_empty()
+    });
+    let step = &pending["pending_steps"][0];
+    assert!(
+        step["changes"]
+            .to_string()
+            .contains("makes Corner the sponsor of account cem")
+    );
+    b.verge_ok(&["region", "sign", &step["id"].as_str().unwrap()[..8]]);
+    a.verge_ok(&add_key);
+    other.write("index.html", "<p>found again");
+    other.commit("one");
+    other.push_ok(a, "cafe", "main");
+    drop(publisher);
+}
+
 #[test]
 fn takedown_binds_the_nodes_of_one_provider_and_a_step_binds_all() {
     let region = Region::of(2);

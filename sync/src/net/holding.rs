@@ -212,6 +212,22 @@ impl Holding {
         taken
     }
 
+    /// Whether the rules allow `fresh`, records that this node is about to write, in their order.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that every peer would answer one of them with.
+    pub fn check(&self, fresh: &[Arc<Record>]) -> Result<(), Refusal> {
+        let mut grounds = self.grounds.clone();
+        let mut written = HashMap::new();
+        for record in fresh {
+            let known = |id: &RecordId| self.records.get(id).or_else(|| written.get(id).copied());
+            grounds.admissible_by(record, &self.kinds, known, self.verify)?;
+            grounds.add(record);
+            written.insert(record.id(), record);
+        }
+        Ok(())
+    }
+
     /// Takes `fresh`, which this node wrote after what holds and which hold as `effect` says; then
     /// what waited for them.
     pub fn adopt(&mut self, fresh: &[Arc<Record>], effect: Arc<Effect>) -> Taken {

@@ -12,7 +12,7 @@ use super::message::Signal;
 use crate::clock::stopwatch;
 use crate::digest::Digest;
 use crate::id::{NodeId, RecordId};
-use crate::record::{Effect, Record, RemovalList};
+use crate::record::{Effect, Record, Refusal, RemovalList};
 use crate::store::{Batch, MetaValue, Placed, Row, Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,6 +78,9 @@ pub enum CommitError {
     /// The store said no.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// No peer would take it.
+    #[error("the rules of the region do not allow the record: {0}")]
+    Refused(#[from] Refusal),
     /// Another record of this author stands in the place already.
     #[error("another record stands in its place")]
     PlaceTaken,
@@ -161,6 +164,7 @@ impl Replica {
         core: &mut OwnedMutexGuard<Core>,
         commit: Commit,
     ) -> Result<(), CommitError> {
+        core.exchange.holding().check(&commit.records)?;
         let batch = Batch {
             rows: commit.records.iter().map(|record| row(record)).collect(),
             meta: commit.meta,
