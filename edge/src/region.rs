@@ -10,6 +10,7 @@ mod left;
 mod members;
 pub mod naming;
 mod prove;
+pub mod reclaim;
 #[cfg(test)]
 pub(crate) mod scene;
 mod status;

@@ -43,6 +43,9 @@ async fn countersign(region: Arc<RegionView>) {
     let mut effects = region.watch();
     loop {
         effects.mark_unchanged();
+        if let Err(error) = region.reclaim().await {
+            tracing::warn!(%error, "names that lost their place could not be claimed again");
+        }
         let due = region.votes_due(&mut waiting, stopwatch());
         let mut next = due.next;
         if !due.claims.is_empty()

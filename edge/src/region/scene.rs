@@ -176,6 +176,11 @@ impl Scene {
         let author = &mut self.providers[usize::from(number)];
         let (account, record) = author.new_account(&effect, slot(number), body).unwrap();
         self.add(record);
+        self.site_of(number, account)
+    }
+
+    /// A site of `account`, made by node `number`.
+    pub(crate) fn site_of(&mut self, number: u8, account: AccountId) -> (AccountId, SiteId) {
         let effect = self.effect();
         let author = &mut self.nodes[usize::from(number)];
         let (site, record) = author

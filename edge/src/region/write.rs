@@ -387,7 +387,7 @@ impl Turn<'_> {
 
     /// Claims a name; where this provider is the only one, the claim settles at once.
     /// A place whose site has ended is used again: first the one of this very name.
-    fn claim(
+    pub(super) fn claim(
         &mut self,
         account: AccountId,
         kind: NameKind,

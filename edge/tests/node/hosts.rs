@@ -129,6 +129,7 @@ fn node_that_asks(data: &std::path::Path, dns: SocketAddr) -> Node {
             "--listen-http=127.0.0.1:0",
             "--listen-https=127.0.0.1:0",
             "--listen-ssh=127.0.0.1:0",
+            "--listen-nodes=127.0.0.1:0",
         ],
     );
     assert!(output.status.success(), "{}", text(&output.stderr));

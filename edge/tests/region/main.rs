@@ -12,11 +12,15 @@
     reason = "shared with the tests of one node"
 )]
 mod harness;
+#[path = "../node/knot.rs"]
+#[allow(dead_code, reason = "shared with the tests of one node")]
+mod knot;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod chain;
 mod joining;
+mod names;
 mod namespaces;
 mod records;
 mod scene;

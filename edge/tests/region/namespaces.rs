@@ -61,11 +61,16 @@ fn five_nodes_agree_after_cuts_loss_and_kills() {
             status["published_count"] == sites.published_count
         });
         sites.publish(&region.nodes[3]);
+        // Both sides take the same name: the one with most of the providers settles it.
+        let name = format!("same{round}");
+        for taker in [0, 3] {
+            region.nodes[taker].verge_ok(&["site", "create", &name, "--owner", "ana"]);
+        }
         let before = status(&region.nodes[0])["step"]["number"].as_u64().unwrap();
         let said = region.nodes[0].verge_ok(&["region", "propose", "--name=Minority"]);
         assert!(said.contains("1 of 3 votes"), "{said}");
-        let name = format!("--name=Majority {round}");
-        region.nodes[2].verge_ok(&["region", "propose", &name]);
+        let title = format!("--name=Majority {round}");
+        region.nodes[2].verge_ok(&["region", "propose", &title]);
         for voter in [3, 4] {
             let node = &region.nodes[voter];
             let pending = wait(node, |status| {
@@ -83,7 +88,19 @@ fn five_nodes_agree_after_cuts_loss_and_kills() {
         assert_eq!(status(&region.nodes[1])["step"]["number"], before);
         street.heal();
         sites.are_everywhere(&region);
+        let listed = |node: &Node| node.verge_ok(&["site", "list"]);
+        let agreed = |node: &Node| {
+            let sites = listed(node);
+            let renamed = sites
+                .lines()
+                .filter(|line| line.starts_with(&format!("{name}-")));
+            let held = sites
+                .lines()
+                .filter(|line| line.starts_with(&format!("{name} ")));
+            renamed.count() == 1 && held.count() == 1
+        };
         for node in &region.nodes {
+            wait(node, |_| agreed(node));
             assert_eq!(status(node)["step"]["number"], before + 1);
             assert_eq!(status(node)["evidence"].as_array().unwrap().len(), 0);
         }
