@@ -1,7 +1,7 @@
 //! Steps and votes: what a majority can do, and what nobody else can.
 
 use crate::harness::{Node, Publisher, text};
-use crate::scene::{Newcomer, Region, last_line, refused, status, wait};
+use crate::scene::{Newcomer, Region, last_line, refused, sign_pending, status, wait};
 use serde_json::Value;
 use std::io::Write;
 use std::process::Stdio;
@@ -96,14 +96,7 @@ fn removed_provider_is_void_from_then_on_and_what_it_wrote_before_stays() {
     region.nodes[2].stop();
     let [a, b] = [&region.nodes[0], &region.nodes[1]];
     a.verge_ok(&["region", "propose", "--remove=P2"]);
-    let pending = wait(b, |status| {
-        !status["pending_steps"].as_array().unwrap().is_empty()
-    });
-    let id = pending["pending_steps"][0]["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    b.verge_ok(&["region", "sign", &id[..8]]);
+    sign_pending(b);
     for node in [a, b] {
         wait(node, |status| status["provider_count"] == 2);
         // Its account and site were there before: the list of the step names them. The other node

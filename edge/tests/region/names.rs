@@ -2,7 +2,7 @@
 
 use crate::harness::{Node, Publisher, page};
 use crate::knot::Knot;
-use crate::scene::{Region, wait};
+use crate::scene::{Region, sign_pending, wait};
 
 fn sites(node: &Node) -> String {
     node.verge_ok(&["site", "list"])
@@ -42,11 +42,7 @@ fn host_is_served_once_nodes_of_two_providers_have_seen_its_dns_record() {
     }
     let [a, b] = [&region.nodes[0], &region.nodes[1]];
     a.verge_ok(&["region", "propose", "--host-proof=dns"]);
-    let pending = wait(b, |status| {
-        !status["pending_steps"].as_array().unwrap().is_empty()
-    });
-    let id = pending["pending_steps"][0]["id"].as_str().unwrap();
-    b.verge_ok(&["region", "sign", &id[..8]]);
+    sign_pending(b);
     let publisher = Publisher::with_site(a, "ana", "garden");
     publisher.write("index.html", "the garden");
     publisher.commit("one");

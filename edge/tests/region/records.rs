@@ -1,7 +1,7 @@
 //! Records come to every node: at once where it is connected, later where it was not.
 
 use crate::harness::{Node, Publisher};
-use crate::scene::{Region, status, wait};
+use crate::scene::{Region, sign_pending, status, wait};
 use serde_json::Value;
 
 fn has_sites(count: u64) -> impl Fn(&Value) -> bool {
@@ -97,16 +97,12 @@ fn account_of_a_lost_provider_gets_another_sponsor_by_a_step() {
     region.nodes[2].stop();
     let [a, b] = [&region.nodes[0], &region.nodes[1]];
     a.verge_ok(&["region", "propose", "--sponsor=cem=Corner"]);
-    let pending = wait(b, |status| {
-        !status["pending_steps"].as_array().unwrap().is_empty()
-    });
-    let step = &pending["pending_steps"][0];
+    let step = sign_pending(b);
     assert!(
         step["changes"]
             .to_string()
             .contains("makes Corner the sponsor of account cem")
     );
-    b.verge_ok(&["region", "sign", &step["id"].as_str().unwrap()[..8]]);
     a.verge_ok(&add_key);
     other.write("index.html", "<p>found again");
     other.commit("one");
@@ -131,16 +127,12 @@ fn takedown_binds_the_nodes_of_one_provider_and_a_step_binds_all() {
     assert!(unknown(b, host) && !unknown(a, host));
     b.verge_ok(&["site", "takedown", "garden", "--lift"]);
     a.verge_ok(&["region", "propose", "--take-down=garden"]);
-    let pending = wait(b, |status| {
-        !status["pending_steps"].as_array().unwrap().is_empty()
-    });
-    let step = &pending["pending_steps"][0];
+    let step = sign_pending(b);
     assert!(
         step["changes"]
             .to_string()
             .contains("takes down site garden")
     );
-    b.verge_ok(&["region", "sign", &step["id"].as_str().unwrap()[..8]]);
     wait(a, |status| {
         status["pending_steps"].as_array().unwrap().is_empty()
     });

@@ -106,6 +106,16 @@ pub(crate) fn approve(node: &Node, provider: &str) {
     );
 }
 
+/// Votes for the step that waits, once it has come; gives what the node shows of it.
+pub(crate) fn sign_pending(node: &Node) -> Value {
+    let pending = wait(node, |status| {
+        !status["pending_steps"].as_array().unwrap().is_empty()
+    });
+    let step = pending["pending_steps"][0].clone();
+    node.verge_ok(&["region", "sign", &step["id"].as_str().unwrap()[..8]]);
+    step
+}
+
 /// How a node says it is.
 pub(crate) fn status(node: &Node) -> Value {
     serde_json::from_str(&node.verge_ok(&["status", "--json"])).unwrap()
