@@ -25,6 +25,7 @@ pub mod publish;
 pub mod pushes;
 pub mod receive;
 pub mod region;
+pub mod signing;
 mod site_turns;
 pub mod sites;
 pub mod ssh_key;

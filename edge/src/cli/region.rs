@@ -165,6 +165,17 @@ pub enum RecordCommand {
     Show(ShowRecord),
     /// List records, the latest last.
     Log(LogRecords),
+    /// Take in a record that was signed elsewhere: what `verge provider sign` printed.
+    Add(AddRecord),
+}
+
+/// `verge record add`
+#[derive(Debug, Args)]
+pub struct AddRecord {
+    /// The line that begins with VERGE-RECORD1; `-` reads it from standard input.
+    line: String,
+    #[command(flatten)]
+    data: Data,
 }
 
 /// `verge record show`
@@ -200,6 +211,12 @@ impl RecordCommand {
             Self::Show(ShowRecord { id, data }) => (data, RecordRequest::Show { id }),
             Self::Log(LogRecords { kind, count, data }) => {
                 (data, RecordRequest::Log { kind, count })
+            }
+            Self::Add(AddRecord { line, data }) => {
+                let line = super::provider::line_argument(&line)?;
+                // A slip is noticed also where no node runs.
+                let _whole: crate::signing::SignedLine = line.parse()?;
+                (data, RecordRequest::Add { line })
             }
         };
         ask(&data, &Request::Record(request))

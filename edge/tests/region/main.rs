@@ -15,6 +15,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod away;
 mod chain;
 mod joining;
 mod namespaces;
