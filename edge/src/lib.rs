@@ -8,6 +8,7 @@ pub mod build_child;
 pub mod cli;
 pub mod config;
 mod error_chain;
+pub mod fork;
 pub mod found;
 #[doc(hidden)]
 pub mod fuzzing;

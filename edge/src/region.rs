@@ -5,6 +5,7 @@
 //! that nobody was told of.
 
 mod adding;
+mod carry;
 mod describe;
 mod kinds;
 mod left;
@@ -18,6 +19,7 @@ pub mod vote;
 mod write;
 
 pub use adding::Added;
+pub use carry::Carried;
 pub use describe::{AccountLine, SiteLine, hosts, sites};
 pub use left::left_versions;
 pub use members::{Standing, StepChange, chain_records, find_node, find_provider};

@@ -5,6 +5,7 @@ pub mod build;
 pub mod client;
 pub mod confine;
 pub mod demo;
+mod fork;
 pub mod hook;
 mod join;
 mod manual;

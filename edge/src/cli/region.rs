@@ -16,6 +16,9 @@ pub enum RegionCommand {
     Propose(Box<Propose>),
     /// Vote for a proposed step.
     Sign(Sign),
+    /// Begin anew as the only provider with all that a stopped node holds: for a region whose majority
+    /// is lost for good.
+    Fork(Box<super::fork::Fork>),
 }
 
 /// `verge region status`
@@ -94,6 +97,7 @@ impl RegionCommand {
     /// In sentences.
     pub fn run(self) -> anyhow::Result<()> {
         let (data, request) = match self {
+            Self::Fork(fork) => return fork.run(),
             Self::Status(status) => (status.data, RegionRequest::Status),
             Self::Propose(propose) => {
                 let data = propose.data.clone();

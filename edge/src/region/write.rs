@@ -3,6 +3,7 @@
 use super::{RegionView, Turn};
 use crate::admin::SiteChange;
 use crate::ssh_key::SshKeyDigest;
+use std::path::PathBuf;
 use std::sync::Arc;
 use verge_sync::digest::Digest;
 use verge_sync::id::{AccountId, NodeId, ProviderId, RecordId, RegionId, SiteId};
@@ -136,6 +137,9 @@ pub enum WriteError {
     /// It came too early.
     #[error("the record follows one that is not on this node yet ({0}): try again when it is")]
     Follows(RecordId),
+    /// A blob of another store.
+    #[error("copy {path}: {1}", path = .0.display())]
+    Copy(PathBuf, std::io::Error),
     /// Records that the region's rules refuse.
     #[error("the region's rules do not allow this record, or it follows one that is not here")]
     NotAllowedIn,
@@ -459,7 +463,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn claim_host(
+    pub(super) fn claim_host(
         &mut self,
         account: AccountId,
         site: SiteId,

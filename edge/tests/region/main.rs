@@ -17,6 +17,7 @@ mod support;
 
 mod away;
 mod chain;
+mod fork;
 mod joining;
 mod namespaces;
 mod records;
