@@ -9,11 +9,11 @@ use std::sync::Arc;
 use verge_sync::id::{NodeId, ProviderId, RegionId};
 use verge_sync::keys::{ProviderKey, Seed};
 use verge_sync::net::row;
-use verge_sync::record::body::{Limits, Node, Provider, Region, Roles, Zones};
+use verge_sync::record::body::{Node, Provider, Region, Roles, Zones};
 use verge_sync::record::{Author, LogId, Parameters, RecordError, Slot, WriteError, effect};
 use verge_sync::store::{Batch, LocalDisk, MetaValue, Store, StoreError, write_file_durably};
 
-pub use verge_sync::record::body::HostProof;
+pub use verge_sync::record::body::{HostProof, Limits};
 
 /// What a founder decides.
 #[derive(Debug, Clone)]
@@ -34,6 +34,10 @@ pub struct Founding {
     pub admin_zone: String,
     /// How hosts outside of the site zone are proved.
     pub host_proof: HostProof,
+    /// Limits and allowances.
+    pub limits: Limits,
+    /// The policy, in TOML.
+    pub policy: String,
     /// Whether the region is for tests.
     pub test: bool,
     /// The text of `config.toml`.
@@ -102,6 +106,13 @@ pub enum FoundError {
 /// # Errors
 /// [`FoundError`].
 pub fn region(founding: &Founding) -> Result<Founded, FoundError> {
+    let founded = begin(founding)?;
+    finish(founding)?;
+    Ok(founded)
+}
+
+/// All but the configuration.
+pub(crate) fn begin(founding: &Founding) -> Result<Founded, FoundError> {
     check_name("the region's name", &founding.region)?;
     check_name("the provider's name", &founding.provider)?;
     check_name("the node's name", &founding.node)?;
@@ -127,14 +138,19 @@ pub fn region(founding: &Founding) -> Result<Founded, FoundError> {
     );
     let (region, batch) = first_records(founding, &seed, &key)?;
     store.records().write(batch)?.wait()?;
-    let path = founding.data.join(config::FILE_NAME);
-    write_file_durably(&path, founding.config.as_bytes(), 0o644)?;
     Ok(Founded {
         region,
         provider: key.provider(),
         node: seed.node_id(),
         provider_key,
     })
+}
+
+/// The configuration, which says that all else is there.
+pub(crate) fn finish(founding: &Founding) -> Result<(), FoundError> {
+    let path = founding.data.join(config::FILE_NAME);
+    write_file_durably(&path, founding.config.as_bytes(), 0o644)?;
+    Ok(())
 }
 
 fn first_records(
@@ -199,8 +215,8 @@ fn first_step(founding: &Founding, provider: ProviderId) -> Region {
             site_zone: founding.site_zone.clone(),
             admin_zone: founding.admin_zone.clone(),
         },
-        limits: Limits::default(),
-        policy: String::new(),
+        limits: founding.limits,
+        policy: founding.policy.clone(),
         acme: None,
         removed: std::collections::BTreeMap::new(),
         sponsors: std::collections::BTreeMap::new(),

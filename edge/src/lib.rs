@@ -8,6 +8,7 @@ pub mod build_child;
 pub mod cli;
 pub mod config;
 mod error_chain;
+pub mod fork;
 pub mod found;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -25,6 +26,7 @@ pub mod publish;
 pub mod pushes;
 pub mod receive;
 pub mod region;
+pub mod signing;
 mod site_turns;
 pub mod sites;
 pub mod ssh_key;

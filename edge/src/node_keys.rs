@@ -62,6 +62,14 @@ impl NodeKeys {
     }
 }
 
+/// Reads a provider's key, wherever it is kept.
+///
+/// # Errors
+/// [`KeyError`].
+pub fn read_provider_key(path: &Path) -> Result<ProviderKey, KeyError> {
+    read_key(path).map(|bytes| ProviderKey::from_bytes(&bytes))
+}
+
 fn is_missing(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::NotFound
 }

@@ -4,6 +4,8 @@
 //! and only then change what holds. Watchers are told after that. A crash in between loses a write
 //! that nobody was told of.
 
+mod adding;
+mod carry;
 mod describe;
 mod kinds;
 mod left;
@@ -17,20 +19,25 @@ mod status;
 pub mod vote;
 mod write;
 
+pub use adding::Added;
+pub use carry::Carried;
 pub use describe::{AccountLine, SiteLine, hosts, sites};
 pub use left::left_versions;
 pub use members::{Standing, StepChange, chain_records, find_node, find_provider};
-pub use status::{PendingStep, Status, author_name, changes, pending_steps, provider_name};
+pub use status::{
+    PendingStep, Status, author_name, changes, pending_steps, provider_name, subject_name,
+};
 pub use verge_sync::record::body::Zones;
 pub use write::{NewSite, WriteError};
 
 use crate::node_keys::NodeKeys;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedMutexGuard, watch};
 use verge_sync::digest::Digest;
 use verge_sync::id::{RecordId, RegionId, SiteId, Version};
+use verge_sync::keys::ProviderKey;
 use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use verge_sync::net::{Commit, CommitError, Core, Exchange, Holding, Replica};
 use verge_sync::record::effect::DeployEffect;
@@ -62,6 +69,8 @@ const RESERVED_NAMES: &str = include_str!("../../fixtures/reserved-names.txt");
 pub struct RegionView {
     store: Store,
     keys: NodeKeys,
+    /// The provider's key, until it is moved away.
+    provider_key: Mutex<Option<ProviderKey>>,
     slot: Slot,
     region: RegionId,
     log: LogId,
@@ -105,7 +114,7 @@ impl RegionView {
     /// [`OpenError`].
     pub fn open(
         store: Store,
-        keys: NodeKeys,
+        mut keys: NodeKeys,
         show: impl Fn(&Effect, Slot) + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
         let id = RegionId::from_bytes(meta_bytes(&store, META_REGION)?);
@@ -141,6 +150,7 @@ impl RegionView {
         let replica = Replica::new(store.clone(), exchange, move |effect| show(effect, slot));
         Ok(Self {
             store,
+            provider_key: Mutex::new(keys.provider.take()),
             keys,
             slot,
             region: id,
@@ -180,9 +190,25 @@ impl RegionView {
         self.floor_s.fetch_max(wall_s, Ordering::Relaxed);
     }
 
-    /// The keys that this node acts with.
+    /// The keys that this node acts with; not the provider's.
     pub(crate) fn keys(&self) -> &NodeKeys {
         &self.keys
+    }
+
+    fn provider_key(&self) -> MutexGuard<'_, Option<ProviderKey>> {
+        let key = self.provider_key.lock();
+        key.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this node can sign for its provider.
+    #[must_use]
+    pub fn has_provider_key(&self) -> bool {
+        self.provider_key().is_some()
+    }
+
+    /// Goes on without the provider's key, which was moved away.
+    pub fn forget_provider_key(&self) {
+        self.provider_key().take();
     }
 
     /// The place of this node in its provider.
@@ -258,10 +284,8 @@ impl RegionView {
         let made = Made {
             numbers: Numbers {
                 node: turn.node.last_n(),
-                provider: turn
-                    .provider
-                    .as_ref()
-                    .map_or(numbers.provider, Author::last_n),
+                // A key that is elsewhere writes nothing into this log.
+                provider: turn.provider.last_n().max(numbers.provider),
             },
             effect: turn.effect,
             fresh: turn.fresh,
@@ -297,7 +321,10 @@ impl RegionView {
 
     fn turn<'a>(&self, numbers: &Numbers, core: &'a Core) -> Turn<'a> {
         let region = self.region;
-        let provider = self.keys.provider.as_ref();
+        let provider = match &*self.provider_key() {
+            Some(key) => Author::provider(key, region, (self.log, numbers.provider)),
+            None => Author::away(self.slot.provider, region),
+        };
         let holding = core.exchange().holding();
         Turn {
             parameters: holding.parameters(),
@@ -307,8 +334,7 @@ impl RegionView {
             fresh: Vec::new(),
             is_stale: false,
             node: Author::node(&self.keys.seed, region, (self.log, numbers.node)),
-            provider: provider
-                .map(|key| Author::provider(key, region, (self.log, numbers.provider))),
+            provider,
         }
     }
 }
@@ -345,7 +371,7 @@ struct Turn<'a> {
     fresh: Vec<Arc<Record>>,
     is_stale: bool,
     node: Author,
-    provider: Option<Author>,
+    provider: Author,
 }
 
 impl Turn<'_> {
@@ -368,12 +394,10 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// The provider's hand, where its key is on this node.
-    fn provider(&mut self) -> Result<(&mut Author, &Effect), WriteError> {
-        match self.provider.as_mut() {
-            Some(author) => Ok((author, &self.effect)),
-            None => Err(WriteError::NoProviderKey),
-        }
+    /// The provider's hand. Where its key is not on this node, what it is to sign comes back as
+    /// [`WriteError::ToSign`], and the turn ends without a trace.
+    fn provider(&mut self) -> (&mut Author, &Effect) {
+        (&mut self.provider, &self.effect)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::hosts::{Verdict, Wish};
 use crate::membership::InviteError;
 use crate::publish::{Publication, PublishError, Published, Publishing, RollBackError};
 use crate::region::{self, NewSite, RegionView, Status, WriteError, naming};
+use crate::signing;
 use crate::ssh_key::{SshKeyDigest, SshKeyError};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +25,7 @@ use verge_builder::Source;
 use verge_sync::digest::Digest;
 use verge_sync::id::RecordId;
 use verge_sync::record::effect::SiteEffect;
-use verge_sync::record::{Cause, Effect};
+use verge_sync::record::{Body, Cause, Draft, Effect};
 use verge_sync::store::{StoreError, write_file_durably};
 
 /// Connections at once: a steward and a few scripts.
@@ -99,6 +100,21 @@ pub(super) enum ApiError {
     Wrong(String),
 }
 
+/// What is to be done with the line that came before.
+const UNSIGNED: &str = "the provider's key is not on this node: nothing was done yet. Sign the last line where the key is, `verge provider sign --key FILE LINE`, and take in what that prints: `verge record add LINE`";
+
+impl ApiError {
+    /// The record that the provider's key has to sign first, if that is why.
+    fn to_sign(&self) -> Option<&Draft> {
+        match self {
+            Self::Write(WriteError::ToSign(draft))
+            | Self::Publish(PublishError::Record(WriteError::ToSign(draft)))
+            | Self::RollBack(RollBackError::Record(WriteError::ToSign(draft))) => Some(draft),
+            _ => None,
+        }
+    }
+}
+
 /// Where answers go while a request is carried out.
 pub(super) type Log = mpsc::Sender<String>;
 
@@ -170,8 +186,13 @@ async fn answer(stream: UnixStream, api: &Api, token: &str) -> std::io::Result<(
     let (log, mut lines) = mpsc::channel(LOG_LINES_MAX);
     let carry_out = async {
         let done = api.carry_out(request, log.clone()).await;
+        if let Some(draft) = done.as_ref().err().and_then(ApiError::to_sign) {
+            api.ask_for_signature(draft, &log).await;
+            drop(log);
+            return Err(UNSIGNED.to_owned());
+        }
         drop(log);
-        done
+        done.map_err(|error| error.to_string())
     };
     // Owns the lines: when whoever asked goes away they go too, and nobody waits to be heard.
     let pass_on = async move {
@@ -183,7 +204,7 @@ async fn answer(stream: UnixStream, api: &Api, token: &str) -> std::io::Result<(
     let (done, writer) = tokio::join!(carry_out, pass_on);
     let last = match done {
         Ok(()) => Reply::Done,
-        Err(error) => Reply::Refused(error.to_string()),
+        Err(why) => Reply::Refused(why),
     };
     write_line(&mut writer?, &last).await
 }
@@ -236,6 +257,20 @@ impl Api {
             Request::Region(request) => self.chain(request, &log).await,
             Request::Record(request) => self.record(request, &log).await,
         }
+    }
+
+    /// Shows what the provider's key, which is not here, has to sign, as the last line.
+    async fn ask_for_signature(&self, draft: &Draft, log: &Log) {
+        let effect = self.region.effect();
+        let body = Body::decode(draft.envelope.kind, &draft.body);
+        let body = body.unwrap_or(Body::Foreign);
+        for text in signing::words(&draft.envelope, &body) {
+            say(log, text).await;
+        }
+        if let Some(name) = region::subject_name(&effect, &draft.envelope) {
+            say(log, format!("that is   {name}")).await;
+        }
+        say(log, signing::ToSignLine(draft.clone()).to_string()).await;
     }
 
     async fn set_account(

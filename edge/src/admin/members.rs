@@ -5,16 +5,18 @@ use super::{NodeRequest, ProviderRequest, RecordRequest, RegionRequest};
 use crate::belief::Belief;
 use crate::membership::{Asking, Porter, six_words};
 use crate::region::{
-    RegionView, Standing, Status, StepChange, author_name, find_node, pending_steps, provider_name,
+    Added, RegionView, Standing, Status, StepChange, WriteError, author_name, find_node,
+    pending_steps, provider_name,
 };
+use crate::signing::{SignedLine, ToSignLine};
 use data_encoding::BASE32_NOPAD;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
-use verge_sync::id::NodeId;
+use verge_sync::id::{NodeId, RecordId};
 use verge_sync::keys::ProviderKey;
 use verge_sync::record::body::{Body, Provider, Takedown};
-use verge_sync::record::{Effect, Kind, Record};
+use verge_sync::record::{Draft, Effect, Kind, Record};
 use verge_sync::store::{MetaValue, Store, StoreError};
 
 /// The `meta` key of the nodes that this one has nothing to do with.
@@ -68,8 +70,14 @@ impl Membership {
         let (wall_s, belief) = *self.clock.borrow();
         let mut status = region.status(wall_s, belief).await;
         let asking = self.porter.asking().into_iter();
+        let unsigned = self.porter.unsigned().into_iter();
+        let unsigned = unsigned.map(|(node, _)| {
+            let name = node.name;
+            format!("the node {name}, with this provider's signature: see `verge node list`")
+        });
         status.asking = asking
             .map(|asking| format!("{} ({})", asking.provider.name, asking.words))
+            .chain(unsigned)
             .collect();
         status
     }
@@ -110,6 +118,15 @@ impl Api {
                 let text = "this provider has left the region: its nodes are members no more; \
                             the others may take it off their list with `verge region propose --remove`";
                 say(log, text.to_owned()).await;
+                Ok(())
+            }
+            ProviderRequest::ForgetKey => {
+                self.region.forget_provider_key();
+                say(
+                    log,
+                    "the node goes on without the provider's key".to_owned(),
+                )
+                .await;
                 Ok(())
             }
         }
@@ -208,15 +225,20 @@ impl Api {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| ApiError::Wrong(error.to_string()))?;
         let paper = ProviderKey::from_bytes(&secret);
-        let standing = self
+        let proposed = self
             .region
             .admit_provider(asking.provider, Some(&paper))
-            .await?;
+            .await;
         let effect = self.region.effect();
         let own_paper = Some(*paper.provider().as_bytes());
         let proposals = effect.chain.proposals.iter().map(|p| &p.step);
         let mut steps = effect.chain.steps().iter().chain(proposals);
-        if steps.any(|step| step.body.recovery_key == own_paper) {
+        let names_paper = match &proposed {
+            // The step goes with the line that is to be signed; asked for again it has another paper.
+            Err(WriteError::ToSign(draft)) => names_paper(draft, own_paper),
+            _ => steps.any(|step| step.body.recovery_key == own_paper),
+        };
+        if names_paper {
             say(log, "A region of two has a paper key: with it either provider can act if the other is lost.".to_owned()).await;
             say(
                 log,
@@ -226,6 +248,7 @@ impl Api {
             .await;
             say(log, paper_text(&secret)).await;
         }
+        let standing = proposed?;
         self.say_standing(
             &standing,
             &format!("{name} is a provider of the region"),
@@ -298,6 +321,25 @@ impl Api {
                 node.body.addresses.join(" ")
             );
             say(log, text).await;
+        }
+        let porter = &self.membership.porter;
+        let mut unsigned = porter.unsigned();
+        if !porter.addresses().is_empty()
+            && let Err(WriteError::ToSign(draft)) =
+                self.region.announce_addresses(porter.addresses()).await
+            && let Ok(Body::Node(node)) = Body::decode(draft.envelope.kind, &draft.body)
+        {
+            unsigned.push((node, *draft));
+        }
+        for (node, draft) in unsigned {
+            let text = format!(
+                "{}  {}  at {}: the provider's key has to sign this first, `verge provider sign`, then `verge record add`:",
+                node.id.short(),
+                node.name,
+                node.addresses.join(" ")
+            );
+            say(log, text).await;
+            say(log, ToSignLine(draft).to_string()).await;
         }
         Ok(())
     }
@@ -441,9 +483,51 @@ impl Api {
                     say(log, record_line(&effect, record)).await;
                 }
             }
+            RecordRequest::Add { line } => self.add_record(&line, log).await?,
         }
         Ok(())
     }
+
+    async fn add_record(&self, line: &str, log: &Log) -> Result<(), ApiError> {
+        let line: Result<SignedLine, _> = line.parse();
+        let record = line.map_err(|error| ApiError::Wrong(error.to_string()))?.0;
+        let added = self.region.add_record(record.clone()).await?;
+        let text = match added {
+            Added::Known => "the record was here before".to_owned(),
+            Added::New => "the record is here now".to_owned(),
+            Added::Named(name) => format!("account {name} added, with its name"),
+            Added::Nameless(why) => format!(
+                "the account is here now and has no name yet: {why}. Finish it with `verge account add NAME` and the same --ssh-key, with another name if this one is not to be had"
+            ),
+        };
+        say(log, text).await;
+        let step = match record.envelope().kind {
+            Kind::REGION => Some(record.id()),
+            Kind::VOTE => {
+                let target = record.envelope().subject.first_chunk();
+                target.map(|target| RecordId::from_bytes(*target))
+            }
+            _ => None,
+        };
+        match step.map(|step| self.region.standing(step)) {
+            Some(Ok(standing)) => {
+                self.say_standing(&standing, "the step holds now", log)
+                    .await;
+            }
+            Some(Err(_)) if record.envelope().kind == Kind::REGION => {
+                let text = "the region has gone on to another step meanwhile: propose it again";
+                say(log, text.to_owned()).await;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether a step that is to be signed has `paper` as its paper key.
+fn names_paper(draft: &Draft, paper: Option<[u8; 32]>) -> bool {
+    let body = Body::decode(draft.envelope.kind, &draft.body);
+    matches!(body, Ok(Body::Region(step)) if step.recovery_key == paper)
 }
 
 /// The kinds by their names in `docs/format.md`.

@@ -22,8 +22,9 @@ pub const SOCKET_NAME: &str = "admin.sock";
 /// The token's file inside the data directory, made anew at each start; mode 0600. A confined child
 /// of the node may reach the socket, but it cannot read this file.
 pub const TOKEN_NAME: &str = "admin.token";
-/// The longest request or reply line: a request carries at most a few keys and names.
-pub const LINE_BYTES_MAX: u64 = 64 << 10;
+/// The longest request or reply line: a step of the region, which has at most 64 KiB, is 103 KiB in
+/// letters.
+pub const LINE_BYTES_MAX: u64 = 128 << 10;
 
 /// A request as it is sent: with the token of the node that it is for.
 #[derive(Serialize, Deserialize)]
@@ -147,6 +148,8 @@ pub enum ProviderRequest {
         /// For people.
         reason: String,
     },
+    /// The provider's key was moved away: the node goes on without it.
+    ForgetKey,
 }
 
 /// What a steward can ask about nodes.
@@ -206,6 +209,11 @@ pub enum RecordRequest {
         kind: Option<String>,
         /// At most so many.
         count: usize,
+    },
+    /// A record that was signed elsewhere.
+    Add {
+        /// As [`crate::signing::SignedLine`] writes it.
+        line: String,
     },
 }
 

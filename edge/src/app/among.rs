@@ -6,7 +6,7 @@ use crate::belief::{Belief, Witness};
 use crate::config::Config;
 use crate::kernel_clock;
 use crate::membership::Porter;
-use crate::region::{META_NEWCOMER, RegionView};
+use crate::region::{META_NEWCOMER, RegionView, WriteError};
 use anyhow::Context;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,10 +59,7 @@ impl Among {
             Some(Arc::new(started.context("reach the other nodes")?))
         };
         let addresses = addresses(network.as_deref(), config).await;
-        if !addresses.is_empty() && !region.announce_addresses(&addresses).await? {
-            let addresses = addresses.join(" ");
-            tracing::warn!(%addresses, "the region's record says another address of this node, and the provider's key is not here to change it");
-        }
+        announce(region, &addresses).await?;
         let node = region.keys().node();
         let porter = Porter::open(store.clone(), Arc::clone(region), node, addresses)?;
         let porter = Arc::new(porter);
@@ -115,6 +112,25 @@ impl Among {
     pub(super) fn bound(&self) -> Option<std::net::SocketAddr> {
         self.network.as_ref()?.bound().first().copied()
     }
+}
+
+/// Says where this node is reached, or what has to be signed for that.
+async fn announce(region: &Arc<RegionView>, addresses: &[String]) -> anyhow::Result<()> {
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    match region.announce_addresses(addresses).await {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::warn!("this node is no member, so the others do not hear where it is")
+        }
+        Err(WriteError::ToSign(_)) => {
+            let addresses = addresses.join(" ");
+            tracing::warn!(%addresses, "the region's record says another address of this node, and the provider's key has to sign the new one: `verge node list` shows what");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 async fn addresses(network: Option<&Network>, config: &Config) -> Vec<String> {

@@ -5,6 +5,7 @@ pub mod build;
 pub mod client;
 pub mod confine;
 pub mod demo;
+mod fork;
 pub mod hook;
 mod join;
 mod manual;
@@ -66,7 +67,7 @@ pub enum Command {
     Config(node::ConfigCommand),
     /// How the node is: region, peers, sites, addresses, clock.
     Status(node::Status),
-    /// Who runs the region: invite, list, approve, leave.
+    /// Who runs the region: invite, list, approve, leave, key, sign.
     #[command(subcommand)]
     Provider(provider::ProviderCommand),
     /// The nodes of the region: add, list, withdraw, block.
@@ -75,7 +76,7 @@ pub enum Command {
     /// The chain of steps that says what the region is: status, propose, sign.
     #[command(subcommand)]
     Region(region::RegionCommand),
-    /// Single records, for the curious: show, log.
+    /// Single records: show, log, add one that was signed elsewhere.
     #[command(subcommand)]
     Record(region::RecordCommand),
     /// Build a folder and serve it as one site, with exactly the code of a node.

@@ -115,6 +115,8 @@ impl Init {
                 Proof::Dns => HostProof::Dns,
                 Proof::None => HostProof::None,
             },
+            limits: found::Limits::default(),
+            policy: String::new(),
             test: self.test,
             config,
         })?;
@@ -163,7 +165,7 @@ impl Init {
     }
 }
 
-fn addresses_toml(addresses: &[SocketAddr]) -> String {
+pub(super) fn addresses_toml(addresses: &[SocketAddr]) -> String {
     let quoted: Vec<String> = addresses
         .iter()
         .map(|address| format!("\"{address}\""))
@@ -172,7 +174,7 @@ fn addresses_toml(addresses: &[SocketAddr]) -> String {
 }
 
 /// Puts `value` in the line of `key`, which may be commented out.
-fn with_key(text: &str, key: &str, value: &str) -> String {
+pub(super) fn with_key(text: &str, key: &str, value: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
         let bare = line.strip_prefix("# ").unwrap_or(line);

@@ -16,6 +16,9 @@ pub enum RegionCommand {
     Propose(Box<Propose>),
     /// Vote for a proposed step.
     Sign(Sign),
+    /// Begin anew as the only provider with all that a stopped node holds: for a region whose majority
+    /// is lost for good.
+    Fork(Box<super::fork::Fork>),
 }
 
 /// `verge region status`
@@ -94,6 +97,7 @@ impl RegionCommand {
     /// In sentences.
     pub fn run(self) -> anyhow::Result<()> {
         let (data, request) = match self {
+            Self::Fork(fork) => return fork.run(),
             Self::Status(status) => (status.data, RegionRequest::Status),
             Self::Propose(propose) => {
                 let data = propose.data.clone();
@@ -165,6 +169,17 @@ pub enum RecordCommand {
     Show(ShowRecord),
     /// List records, the latest last.
     Log(LogRecords),
+    /// Take in a record that was signed elsewhere: what `verge provider sign` printed.
+    Add(AddRecord),
+}
+
+/// `verge record add`
+#[derive(Debug, Args)]
+pub struct AddRecord {
+    /// The line that begins with VERGE-RECORD1; `-` reads it from standard input.
+    line: String,
+    #[command(flatten)]
+    data: Data,
 }
 
 /// `verge record show`
@@ -200,6 +215,12 @@ impl RecordCommand {
             Self::Show(ShowRecord { id, data }) => (data, RecordRequest::Show { id }),
             Self::Log(LogRecords { kind, count, data }) => {
                 (data, RecordRequest::Log { kind, count })
+            }
+            Self::Add(AddRecord { line, data }) => {
+                let line = super::provider::line_argument(&line)?;
+                // A slip is noticed also where no node runs.
+                let _whole: crate::signing::SignedLine = line.parse()?;
+                (data, RecordRequest::Add { line })
             }
         };
         ask(&data, &Request::Record(request))

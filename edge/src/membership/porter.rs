@@ -14,10 +14,10 @@ use tokio::sync::mpsc;
 use verge_sync::digest::Digest;
 use verge_sync::id::{NodeId, ProviderId};
 use verge_sync::net::{Answer, Ask, Caller, JoinError};
-use verge_sync::record::body::Provider;
+use verge_sync::record::body::{Node, Provider};
 use verge_sync::record::kinds::SLOT_COUNT;
 use verge_sync::record::region::Pin;
-use verge_sync::record::{Kind, Slot};
+use verge_sync::record::{Draft, Effect, Kind, Slot};
 use verge_sync::store::{MetaValue, Store, StoreError};
 
 /// Tickets that can be out at once.
@@ -67,26 +67,50 @@ pub struct Porter {
     node: NodeId,
     addresses: Vec<String>,
     tickets: Mutex<Vec<Issued>>,
-    waiting: Mutex<Waiting>,
+    waiting: Seats<ProviderId, Asking>,
+    /// Further nodes of this provider whose records its key, which is not here, has to sign.
+    unsigned: Seats<NodeId, (Node, Draft)>,
 }
 
-/// Who waits, each with the serial number of its connection.
-type Waiting = BTreeMap<ProviderId, (u64, Asking)>;
+/// Who waits, each with the serial number of its connection; at most [`WAITING_MAX`].
+struct Seats<K, V>(Mutex<BTreeMap<K, (u64, V)>>);
 
 /// A newcomer's place; an older connection of the same one does not take it away.
-struct Seat<'a> {
-    waiting: &'a Mutex<Waiting>,
-    id: ProviderId,
+struct Seat<'a, K: Ord, V> {
+    seats: &'a Seats<K, V>,
+    id: K,
     serial: u64,
 }
 
-impl Drop for Seat<'_> {
+impl<K: Ord + Copy, V: Clone> Seats<K, V> {
+    /// A place among those who wait, given up when it is dropped.
+    fn take(&self, id: K, who: V) -> Result<Seat<'_, K, V>, JoinError> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= WAITING_MAX && !waiting.contains_key(&id) {
+            return Err(JoinError::Protocol("too many newcomers wait"));
+        }
+        let last = waiting.values().map(|(serial, _)| *serial).max();
+        let serial = last.unwrap_or(0) + 1;
+        waiting.insert(id, (serial, who));
+        Ok(Seat {
+            seats: self,
+            id,
+            serial,
+        })
+    }
+
+    fn all(&self) -> Vec<V> {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.values().map(|(_, who)| who.clone()).collect()
+    }
+}
+
+impl<K: Ord, V> Drop for Seat<'_, K, V> {
     fn drop(&mut self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting
-            .get(&self.id)
-            .is_some_and(|(serial, _)| *serial == self.serial)
-        {
+        let waiting = &self.seats.0;
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = waiting.get(&self.id);
+        if own.is_some_and(|(serial, _)| *serial == self.serial) {
             waiting.remove(&self.id);
         }
     }
@@ -122,7 +146,8 @@ impl Porter {
             node,
             addresses,
             tickets: Mutex::new(tickets),
-            waiting: Mutex::default(),
+            waiting: Seats(Mutex::default()),
+            unsigned: Seats(Mutex::default()),
         })
     }
 
@@ -178,8 +203,20 @@ impl Porter {
     /// The providers that ask to come in here, by their ids.
     #[must_use]
     pub fn asking(&self) -> Vec<Asking> {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.values().map(|(_, asking)| asking.clone()).collect()
+        self.waiting.all()
+    }
+
+    /// Where this node is reached.
+    #[must_use]
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// The further nodes of this provider that wait for the signature of its key, with what it has
+    /// to sign.
+    #[must_use]
+    pub fn unsigned(&self) -> Vec<(Node, Draft)> {
+        self.unsigned.all()
     }
 
     /// Answers callers until the task is dropped.
@@ -199,12 +236,26 @@ impl Porter {
         match self.judge(&caller).await {
             Ok(Verdict::ComeIn) => {}
             Ok(Verdict::Wait(asking)) => {
-                let seat = self.seat(&asking)?;
+                let seat = self.waiting.take(asking.provider.id, asking.clone())?;
                 let words = &asking.words;
                 let text = format!("wait until the providers agree; your words: {words}");
                 caller.answer(&Answer::Waiting(text)).await?;
                 tracing::info!(provider = %asking.provider.name, "asks to join: `verge provider approve`");
-                self.wait(&asking, &caller).await?;
+                let id = asking.provider.id;
+                self.wait(|effect| effect.chain.lists(&id), &caller).await?;
+                drop(seat);
+            }
+            Ok(Verdict::Sign(draft)) => {
+                let (node, slot) = (caller.ask.node.clone(), caller.ask.slot);
+                let seat = self.unsigned.take(node.id, (node.clone(), *draft))?;
+                let text = "wait until the provider's key has signed: where the ticket was made, `verge node list` shows what";
+                caller.answer(&Answer::Waiting(text.to_owned())).await?;
+                tracing::info!(node = %node.id.short(), "a further node asks to join, and the provider's key has to sign: `verge node list`");
+                let stands = |effect: &Effect| {
+                    let known = effect.nodes.get(&node.id);
+                    known.is_some_and(|known| known.is_member && known.slot == slot)
+                };
+                self.wait(stands, &caller).await?;
                 drop(seat);
             }
             Err(why) => {
@@ -230,30 +281,14 @@ impl Porter {
         Ok(())
     }
 
-    /// A place among those who wait, given up when it is dropped.
-    fn seat(&self, asking: &Asking) -> Result<Seat<'_>, JoinError> {
-        let id = asking.provider.id;
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= WAITING_MAX && !waiting.contains_key(&id) {
-            return Err(JoinError::Protocol("too many newcomers wait"));
-        }
-        let serial = waiting
-            .values()
-            .map(|(serial, _)| *serial)
-            .max()
-            .unwrap_or(0);
-        waiting.insert(id, (serial + 1, asking.clone()));
-        Ok(Seat {
-            waiting: &self.waiting,
-            id,
-            serial: serial + 1,
-        })
-    }
-
-    /// Waits until the provider is one of the region; the newcomer may go away before.
-    async fn wait(&self, asking: &Asking, caller: &Caller) -> Result<(), JoinError> {
+    /// Waits until the newcomer `is_in`; it may go away before.
+    async fn wait(
+        &self,
+        is_in: impl Fn(&Effect) -> bool,
+        caller: &Caller,
+    ) -> Result<(), JoinError> {
         let mut effects = self.region.watch();
-        let admitted = effects.wait_for(|effect| effect.chain.lists(&asking.provider.id));
+        let admitted = effects.wait_for(|effect| is_in(effect));
         tokio::select! {
             admitted = admitted => match admitted {
                 Ok(_) => Ok(()),
@@ -282,9 +317,11 @@ impl Porter {
                 {
                     return Err("the ticket is for another place".to_owned());
                 }
-                let added = self.region.add_node(ask.slot, ask.node.clone()).await;
-                added.map_err(|error| error.to_string())?;
-                Ok(Verdict::ComeIn)
+                match self.region.add_node(ask.slot, ask.node.clone()).await {
+                    Ok(()) => Ok(Verdict::ComeIn),
+                    Err(WriteError::ToSign(draft)) => Ok(Verdict::Sign(draft)),
+                    Err(error) => Err(error.to_string()),
+                }
             }
             (Some(petition), None) => {
                 let id = ask.slot.provider;
@@ -353,6 +390,7 @@ impl Porter {
 enum Verdict {
     ComeIn,
     Wait(Asking),
+    Sign(Box<Draft>),
 }
 
 impl Issued {

@@ -92,7 +92,7 @@ pub fn hosts(effect: &Effect, site: SiteId) -> Vec<String> {
 }
 
 /// The label by which people find the site.
-fn label(effect: &Effect, site: &SiteEffect) -> String {
+pub(super) fn label(effect: &Effect, site: &SiteEffect) -> String {
     let names = effect.names_of(site.id.digest());
     let mut labels = names.filter(|name| name.kind == NameKind::Label && name.holds());
     labels

@@ -130,7 +130,7 @@ impl RegionView {
     pub async fn vote(self: &Arc<Self>, id: RecordId) -> Result<Standing, WriteError> {
         self.write(|turn| {
             let voter = turn.slot.provider;
-            let (author, effect) = turn.provider()?;
+            let (author, effect) = turn.provider();
             let proposal = effect.chain.proposals.iter().find(|p| p.step.id == id);
             let proposal = proposal.ok_or(WriteError::NoProposal(id.short()))?;
             if !proposal.voters.contains(&voter) {
@@ -186,7 +186,7 @@ impl RegionView {
     /// [`WriteError`]; nothing was written then.
     pub async fn add_node(self: &Arc<Self>, slot: Slot, body: Node) -> Result<(), WriteError> {
         self.write(|turn| {
-            let (author, effect) = turn.provider()?;
+            let (author, effect) = turn.provider();
             let stands = effect.nodes.get(&body.id);
             if stands.is_some_and(|node| node.is_member && node.slot == slot && node.body == body) {
                 return Ok(());
@@ -220,7 +220,7 @@ impl RegionView {
     pub async fn withdraw_node(self: &Arc<Self>, node: NodeId) -> Result<(), WriteError> {
         self.write(|turn| {
             let provider = turn.slot.provider;
-            let (author, effect) = turn.provider()?;
+            let (author, effect) = turn.provider();
             let node = effect.nodes.get(&node).filter(|node| node.is_member);
             let node = node.ok_or(WriteError::NoNode)?;
             if node.slot.provider != provider {
@@ -237,11 +237,11 @@ impl RegionView {
         .await
     }
 
-    /// Says where this node is reached, if the record says something else and the provider's key is
-    /// here; gives whether it is said now.
+    /// Says where this node is reached, if the record says something else; gives whether it is said
+    /// now, which it is not of a node that is no member.
     ///
     /// # Errors
-    /// [`WriteError`].
+    /// [`WriteError`]; [`WriteError::ToSign`] where the provider's key is elsewhere.
     pub async fn announce_addresses(
         self: &Arc<Self>,
         addresses: &[String],
@@ -252,9 +252,6 @@ impl RegionView {
         };
         if node.body.addresses == addresses {
             return Ok(true);
-        }
-        if self.keys.provider.is_none() {
-            return Ok(false);
         }
         let body = Node {
             addresses: addresses.to_vec(),
@@ -270,7 +267,7 @@ impl RegionView {
     /// [`WriteError`]; nothing was written then.
     pub async fn leave(self: &Arc<Self>, reason: &str) -> Result<(), WriteError> {
         self.write(|turn| {
-            let (author, _) = turn.provider()?;
+            let (author, _) = turn.provider();
             let record = author.leave(reason)?;
             turn.add(record);
             Ok(())
@@ -285,7 +282,7 @@ impl RegionView {
     pub async fn take_down(self: &Arc<Self>, name: &str, body: Takedown) -> Result<(), WriteError> {
         self.write(|turn| {
             let target = turn.target(name)?;
-            let (author, effect) = turn.provider()?;
+            let (author, effect) = turn.provider();
             let record = author.takedown(effect, target, body)?;
             turn.add(record);
             Ok(())
@@ -314,7 +311,7 @@ impl RegionView {
         let mut id = None;
         self.write(|turn| {
             let step = make(turn)?;
-            let (author, effect) = turn.provider()?;
+            let (author, effect) = turn.provider();
             let record = author.step(effect, step)?;
             id = Some(turn.add(record).id());
             Ok(())
@@ -323,7 +320,11 @@ impl RegionView {
         self.standing(id.ok_or(WriteError::Stopping)?)
     }
 
-    fn standing(&self, id: RecordId) -> Result<Standing, WriteError> {
+    /// How the step `id` stands.
+    ///
+    /// # Errors
+    /// [`WriteError::NoProposal`]: it neither holds nor waits for votes.
+    pub fn standing(&self, id: RecordId) -> Result<Standing, WriteError> {
         let effect = self.effect();
         let chain = &effect.chain;
         let proposal = chain.proposals.iter().find(|p| p.step.id == id);

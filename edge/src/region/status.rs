@@ -8,7 +8,7 @@ use verge_sync::id::{NodeId, ProviderId, RecordId};
 use verge_sync::net::Signal;
 use verge_sync::record::body::{HostProof, Region};
 use verge_sync::record::effect::{Evidence, NodeEffect, SiteEffect};
-use verge_sync::record::{AuthorId, Effect};
+use verge_sync::record::{AuthorId, Effect, Envelope, Kind, Subject};
 
 /// What `verge status` and `/status` show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -150,7 +150,7 @@ impl RegionView {
                 self.slot.provider,
             ),
             is_member: node.is_some_and(|node| node.is_member),
-            has_provider_key: self.keys.provider.is_some(),
+            has_provider_key: self.has_provider_key(),
             site_zone: current.body.zones.site_zone.clone(),
             provider_count: current.body.providers.len(),
             record_count,
@@ -399,6 +399,32 @@ fn setting_changes(before: &Region, after: &Region) -> Vec<String> {
         .filter(|((_, before), (_, after))| before != after)
         .map(|(_, (what, after))| format!("{what}: {after}"))
         .collect()
+}
+
+/// What people call what a provider's record is about; none where its body says it.
+#[must_use]
+pub fn subject_name(effect: &Effect, envelope: &Envelope) -> Option<String> {
+    let target = match Subject::decode(envelope.kind, &envelope.subject)? {
+        Subject::Id(id) if envelope.kind == Kind::TOMBSTONE => id,
+        Subject::Takedown(_, target) => target,
+        subject @ Subject::Site(..) => {
+            verge_sync::SiteId::derive(&effect.region, &subject.encode()).digest()
+        }
+        subject @ Subject::Account(..) => {
+            let id = verge_sync::id::AccountId::derive(&effect.region, &subject.encode());
+            return effect
+                .account_name(&id)
+                .map(|name| format!("account {name}"));
+        }
+        Subject::Vote(target, _) => {
+            let mut proposals = effect.chain.proposals.iter();
+            let step = &proposals.find(|p| p.step.id == target)?.step.body;
+            let current = &effect.chain.current().body;
+            return Some(changes(effect, current, step).join("; "));
+        }
+        _ => return None,
+    };
+    Some(target_name(effect, target))
 }
 
 fn target_name(effect: &Effect, target: verge_sync::Digest) -> String {

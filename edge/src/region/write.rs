@@ -3,16 +3,17 @@
 use super::{RegionView, Turn};
 use crate::admin::SiteChange;
 use crate::ssh_key::SshKeyDigest;
+use std::path::PathBuf;
 use std::sync::Arc;
 use verge_sync::digest::Digest;
-use verge_sync::id::{AccountId, NodeId, ProviderId, SiteId};
+use verge_sync::id::{AccountId, NodeId, ProviderId, RecordId, RegionId, SiteId};
 use verge_sync::record::body::{
     Account, Actors, Deploy, HostProof, Name, NameKind, Site, Takeout, Tombstone, UserKey,
 };
 use verge_sync::record::effect::{
     AccountEffect, Actor, NameEffect, SiteEffect, host_is_well_formed, label_is_well_formed,
 };
-use verge_sync::record::{Effect, Refusal, SEQUENCE_MAX, WriteError as RecordWriteError};
+use verge_sync::record::{Draft, Effect, Refusal, SEQUENCE_MAX, WriteError as RecordWriteError};
 use verge_sync::store::StoreError;
 
 /// A site to be made.
@@ -93,11 +94,9 @@ pub enum WriteError {
         "account {0} lets no node of this provider act for it: a plain push cannot sign for it; use `verge deploy --sign-with KEY` (in a later release), or `verge account set {0} --acts all`"
     )]
     NotAllowed(String),
-    /// The key lives elsewhere.
-    #[error(
-        "the provider's key is not on this node: put provider.key into the data directory for this command"
-    )]
-    NoProviderKey,
+    /// The provider's key lives elsewhere, and has to sign this first.
+    #[error("the provider's key is not on this node, and has to sign this first")]
+    ToSign(Box<Draft>),
     /// The newcomer is one already.
     #[error("{0} is a provider of the region already")]
     AlreadyProvider(String),
@@ -137,12 +136,29 @@ pub enum WriteError {
         /// The provider's name.
         sponsor: String,
     },
+    /// Not this region's.
+    #[error("the record belongs to another region ({0}): take it to a node of that one")]
+    OtherRegion(RegionId),
+    /// Nobody signed it, or somebody changed it.
+    #[error("the record's signature is wrong")]
+    BadSignature,
+    /// It was made before another record took its place.
+    #[error(
+        "another record has taken the place of this one since it was asked for: run the command again that asked for the signature, and sign what it prints then"
+    )]
+    Overtaken,
+    /// It came too early.
+    #[error("the record follows one that is not on this node yet ({0}): try again when it is")]
+    Follows(RecordId),
+    /// A blob of another store.
+    #[error("copy {path}: {1}", path = .0.display())]
+    Copy(PathBuf, std::io::Error),
     /// Records that the region's rules refuse.
     #[error("the region's rules do not allow this record, or it follows one that is not here")]
     NotAllowedIn,
     /// The record could not be made.
     #[error("{0}")]
-    Record(#[from] RecordWriteError),
+    Record(RecordWriteError),
     /// The store said no.
     #[error("the node could not keep the record: {0}")]
     Store(#[from] StoreError),
@@ -151,8 +167,18 @@ pub enum WriteError {
     Stopping,
 }
 
+impl From<RecordWriteError> for WriteError {
+    fn from(error: RecordWriteError) -> Self {
+        match error {
+            RecordWriteError::KeyElsewhere(draft) => Self::ToSign(draft),
+            error => Self::Record(error),
+        }
+    }
+}
+
 impl RegionView {
-    /// Adds an account with login keys.
+    /// Adds an account with login keys. Where its record came in already, signed elsewhere, it gets
+    /// its name.
     ///
     /// # Errors
     /// [`WriteError`]; nothing was written then.
@@ -168,8 +194,11 @@ impl RegionView {
                 keys: user_keys(name, keys.iter().copied())?,
                 acts: Actors::All,
             };
+            if let Some(id) = turn.nameless_account(&body.keys) {
+                return turn.claim(id, NameKind::Account, name, id.digest());
+            }
             let slot = turn.slot;
-            let (author, effect) = turn.provider()?;
+            let (author, effect) = turn.provider();
             let (id, record) = author.new_account(effect, slot, body)?;
             turn.add(record);
             turn.claim(id, NameKind::Account, name, id.digest())
@@ -204,7 +233,7 @@ impl RegionView {
             if let Some(words) = acts {
                 body.acts = turn.actors(words)?;
             }
-            let (author, effect) = turn.provider()?;
+            let (author, effect) = turn.provider();
             let record = author.account(effect, id, body)?;
             turn.add(record);
             Ok(())
@@ -286,7 +315,7 @@ impl RegionView {
             if let Some(owner) = turn.effect.account(&site.body.account) {
                 turn.check_sponsor(owner)?;
             }
-            let (author, _) = turn.provider()?;
+            let (author, _) = turn.provider();
             let record = author.tombstone(
                 id.digest(),
                 Tombstone {
@@ -351,8 +380,22 @@ impl Turn<'_> {
         })
     }
 
+    /// An account of this provider with just these keys that never had a name: its record was signed
+    /// away from the node, and what was to follow it did not.
+    fn nameless_account(&self, keys: &[UserKey]) -> Option<AccountId> {
+        let own = self.slot.provider;
+        let is_meant = |account: &&AccountEffect| {
+            !account.ended
+                && account.slot.provider == own
+                && account.body.keys == keys
+                && self.effect.names_of(account.id.digest()).next().is_none()
+        };
+        let found = self.effect.accounts.values().find(is_meant);
+        found.map(|account| account.id)
+    }
+
     /// Whether `owner` (nobody yet, for a new account) can have the name.
-    fn check_label(
+    pub(super) fn check_label(
         &self,
         kind: NameKind,
         name: &str,
@@ -454,7 +497,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn claim_host(
+    pub(super) fn claim_host(
         &mut self,
         account: AccountId,
         site: SiteId,
@@ -506,7 +549,7 @@ impl Turn<'_> {
             return Ok(());
         };
         let base = Some(head.id());
-        let (author, effect) = self.provider()?;
+        let (author, effect) = self.provider();
         let record = author.new_epoch(effect, site, base)?;
         self.add(record);
         self.settle()

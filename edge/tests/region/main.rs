@@ -18,7 +18,9 @@ mod knot;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod away;
 mod chain;
+mod fork;
 mod joining;
 mod names;
 mod namespaces;

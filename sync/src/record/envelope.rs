@@ -376,6 +376,16 @@ impl Draft {
         })
     }
 
+    /// The same in a log of its own, named after what it says, as its only record.
+    pub(super) fn in_own_log(mut self) -> Self {
+        (self.envelope.log, self.envelope.n) = (LogId([0; 8]), 1);
+        let digest = Digest::derive("verge 1 draft log", &[&self.to_bytes()]);
+        if let Some(log) = digest.as_bytes().first_chunk() {
+            self.envelope.log = LogId(*log);
+        }
+        self
+    }
+
     /// What the signature must cover, for keys that live elsewhere.
     #[must_use]
     pub fn message(&self) -> Vec<u8> {

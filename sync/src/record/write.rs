@@ -17,7 +17,7 @@ use ed25519_dalek::SigningKey;
 /// Somebody who writes records: an id, the key that signs for it, and a log.
 pub struct Author {
     id: AuthorId,
-    key: SigningKey,
+    key: Option<SigningKey>,
     region: RegionId,
     log: LogId,
     n: u64,
@@ -41,6 +41,9 @@ pub enum WriteError {
     /// The epoch has no sequence left: a site needs a new epoch.
     #[error("site {0} has had {SEQUENCE_MAX} deploys in its epoch: raise the epoch")]
     EpochFull(SiteId),
+    /// The key that has to sign this is not here.
+    #[error("the key that has to sign this record is not here")]
+    KeyElsewhere(Box<Draft>),
 }
 
 impl Author {
@@ -54,10 +57,24 @@ impl Author {
     ) -> Self {
         Self {
             id: id.into(),
-            key,
+            key: Some(key),
             region,
             log,
             n: last_n,
+        }
+    }
+
+    /// The provider `id`, whose key lives elsewhere: what it is to write comes back as
+    /// [`WriteError::KeyElsewhere`]. Such a draft has a log of its own, which follows from what it
+    /// says: asked for twice it is the same draft, and two that are out share no number.
+    #[must_use]
+    pub fn away(id: ProviderId, region: RegionId) -> Self {
+        Self {
+            id: id.into(),
+            key: None,
+            region,
+            log: LogId([0; 8]),
+            n: 0,
         }
     }
 
@@ -96,12 +113,9 @@ impl Author {
             predecessor: None,
             ..step
         };
-        author.sign(
-            Subject::Step(0),
-            Kind::REGION,
-            Follows::NOTHING,
-            &Body::Region(step.into()),
-        )
+        let body = Body::Region(step.into());
+        let draft = author.draft(Subject::Step(0), Kind::REGION, Follows::NOTHING, &body);
+        draft.sign(key.signing_key())
     }
 
     /// The id in whose name this author writes.
@@ -139,12 +153,12 @@ impl Author {
                     .is_some_and(|record| record.envelope().author == self.id)
             });
         let follows = Follows::latest(effect, own.collect());
-        Ok(self.sign(
+        self.sign(
             Subject::Step(number),
             Kind::REGION,
             follows,
             &Body::Region(step.into()),
-        )?)
+        )
     }
 
     /// A vote for a step, a close (by a provider) or a name (by a node).
@@ -153,12 +167,12 @@ impl Author {
     /// [`WriteError`].
     pub fn vote(&mut self, target: RecordId) -> Result<Record, WriteError> {
         let subject = Subject::Vote(target, Digest::from_bytes(*self.id.as_bytes()));
-        Ok(self.sign(
+        self.sign(
             subject,
             Kind::VOTE,
             Follows::NOTHING,
             &Body::Vote(Vote::For),
-        )?)
+        )
     }
 
     /// A vote for a host, or its withdrawal, after what this node last said of the same claim.
@@ -194,12 +208,12 @@ impl Author {
     /// [`WriteError`].
     pub fn leave(&mut self, reason: &str) -> Result<Record, WriteError> {
         let subject = Subject::Id(Digest::from_bytes(*self.id.as_bytes()));
-        Ok(self.sign(
+        self.sign(
             subject,
             Kind::LEAVE,
             Follows::NOTHING,
             &Body::Leave(reason.to_owned()),
-        )?)
+        )
     }
 
     /// A new account at `slot`, with its id.
@@ -323,12 +337,12 @@ impl Author {
         let index = effect
             .free_name_index(&account)
             .ok_or(WriteError::NamesFull(account))?;
-        Ok(self.sign(
+        self.sign(
             Subject::Name(account, index),
             Kind::NAME,
             Follows::NOTHING,
             &Body::Name(body),
-        )?)
+        )
     }
 
     /// A change of the claim in place `index`; an empty name gives it up.
@@ -361,7 +375,7 @@ impl Author {
         body: Deploy,
     ) -> Result<Record, WriteError> {
         let (subject, follows) = self.deploy_place(effect, id)?;
-        Ok(self.sign(subject, Kind::DEPLOY, follows, &Body::Deploy(body))?)
+        self.sign(subject, Kind::DEPLOY, follows, &Body::Deploy(body))
     }
 
     /// The same, to be signed by a key that lives elsewhere.
@@ -398,12 +412,12 @@ impl Author {
     /// # Errors
     /// [`WriteError`].
     pub fn tombstone(&mut self, id: Digest, body: Tombstone) -> Result<Record, WriteError> {
-        Ok(self.sign(
+        self.sign(
             Subject::Id(id),
             Kind::TOMBSTONE,
             Follows::NOTHING,
             &Body::Tombstone(body),
-        )?)
+        )
     }
 
     /// A record of a foreign kind: `body` is a canonical map, `predecessors` are what it follows.
@@ -421,7 +435,10 @@ impl Author {
         let mut draft = self.draft(Subject::Step(0), kind, follows, &Body::Foreign);
         draft.envelope.subject = subject;
         draft.body = body;
-        Ok(draft.sign(&self.key)?)
+        match &self.key {
+            Some(key) => Ok(draft.sign(key)?),
+            None => Err(WriteError::KeyElsewhere(draft.into())),
+        }
     }
 
     /// Follows what stands at `subject`.
@@ -435,7 +452,7 @@ impl Author {
         let bytes = subject.encode();
         let follows = Follows::latest(effect, effect.tips(kind, &bytes).to_vec());
         let follows = follows.past_own(effect, (kind, &bytes), self.id);
-        Ok(self.sign(subject, kind, follows, body)?)
+        self.sign(subject, kind, follows, body)
     }
 
     fn deploy_place(&self, effect: &Effect, id: SiteId) -> Result<(Subject, Follows), WriteError> {
@@ -464,8 +481,12 @@ impl Author {
         kind: Kind,
         follows: Follows,
         body: &Body,
-    ) -> Result<Record, RecordError> {
-        self.draft(subject, kind, follows, body).sign(&self.key)
+    ) -> Result<Record, WriteError> {
+        let draft = self.draft(subject, kind, follows, body);
+        match &self.key {
+            Some(key) => Ok(draft.sign(key)?),
+            None => Err(WriteError::KeyElsewhere(draft.in_own_log().into())),
+        }
     }
 
     fn draft(&mut self, subject: Subject, kind: Kind, follows: Follows, body: &Body) -> Draft {

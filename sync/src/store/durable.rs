@@ -145,6 +145,44 @@ pub fn write_file_durably_on(
     disk.sync_dir(dir).at("sync", dir)
 }
 
+/// Makes the file at `path`, which must not be there: when this returns, a power cut leaves it. For
+/// secrets that are moved and must not replace another.
+///
+/// # Errors
+/// [`StoreError::Full`] or [`StoreError::Disk`]; nothing is left at `path` that was not there.
+pub fn create_file_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    let disk = LocalDisk;
+    let dir = parent(path);
+    // Where something is there, a dangling link too, this refuses.
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .at("make", path)?;
+    let written = file
+        .set_permissions(Permissions::from_mode(mode))
+        .and_then(|()| (&file).write_all(bytes))
+        .at("write", path)
+        .and_then(|()| disk.sync(&file, path).at("sync", path))
+        .and_then(|()| disk.sync_dir(dir).at("sync", dir));
+    if written.is_err() {
+        discard(&disk, path);
+    }
+    written
+}
+
+/// Removes the file at `path`, if it is there: when this returns, its name is gone for good. Its
+/// bytes may still lie on the disk.
+///
+/// # Errors
+/// [`StoreError::Disk`].
+pub fn remove_file_durably(path: &Path) -> Result<(), StoreError> {
+    remove_if_there(&LocalDisk, path)?;
+    let dir = parent(path);
+    LocalDisk.sync_dir(dir).at("sync", dir)
+}
+
 /// Makes a file and waits until its bytes, not yet its name, are on the disk.
 pub(super) fn create_synced(
     disk: &dyn Disk,
@@ -206,6 +244,25 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_made_only_where_nothing_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        create_file_durably(&path, b"one", 0o600).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(create_file_durably(&path, b"two", 0o600).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path().join("nowhere"), &link).unwrap();
+        assert!(create_file_durably(&link, b"two", 0o600).is_err());
+        assert!(link.symlink_metadata().is_ok());
+        remove_file_durably(&path).unwrap();
+        remove_file_durably(&path).unwrap();
+        assert!(!path.exists());
+        create_file_durably(&path, b"two", 0o600).unwrap();
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub mod scrub;
 
 pub use blob_file::BlobFile;
 pub use blobs::{Blobs, Held, Staged};
-pub use durable::{Disk, LocalDisk, write_file_durably};
+pub use durable::{Disk, LocalDisk, create_file_durably, remove_file_durably, write_file_durably};
 pub use error::{Fault, StoreError};
 pub use gc::{BlobPin, Collected};
 pub use records::{Batch, MetaValue, Outcome, PendingWrite, Placed, Records, Row};

@@ -323,3 +323,31 @@ fn sshsig(message: &[u8]) -> Signature {
     let blob = [b"SSHSIG\0\0\0\x01".as_slice(), &public, &tail, &signature].concat();
     Signature::ssh(&blob).unwrap()
 }
+
+#[test]
+fn what_a_key_elsewhere_signs_is_a_draft_that_is_the_same_each_time() {
+    let mut scene = Scene::new(2);
+    let id = provider_key(0).provider();
+    let ask = |scene: &Scene, name: &str| {
+        let mut author = Author::away(id, scene.region);
+        let asked = author.new_account(&scene.effect(), slot(0), account_body(name));
+        let Err(verge_sync::record::WriteError::KeyElsewhere(draft)) = asked else {
+            panic!("nobody can have signed: {asked:?}");
+        };
+        *draft
+    };
+    let (ana, ben) = (ask(&scene, "ana"), ask(&scene, "ben"));
+    assert_eq!(ana, ask(&scene, "ana"));
+    assert_ne!(ana.envelope.log, ben.envelope.log);
+    assert_eq!((ana.envelope.n, ana.envelope.author), (1, id.into()));
+    // It goes to where the key is and comes back as an admissible record; another key's is none.
+    let carried = Draft::from_bytes(&ana.to_bytes()).unwrap();
+    let forged = carried.sign(provider_key(1).signing_key()).unwrap();
+    assert_eq!(scene.admit(&forged), Err(Refusal::Author));
+    let signed = carried.sign(provider_key(0).signing_key()).unwrap();
+    assert_eq!(scene.admit(&signed), Ok(()));
+    scene.add(signed);
+    assert_eq!(scene.effect().accounts.len(), 1);
+    assert!(scene.effect().evidence.is_empty());
+    assert_ne!(ask(&scene, "ben").envelope.subject, ben.envelope.subject);
+}
