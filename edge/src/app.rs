@@ -10,6 +10,7 @@ mod among;
 mod housekeeping;
 mod names;
 mod showing;
+mod status;
 
 use crate::addresses::Proxies;
 use crate::admin::api::{Addresses, Api, Door};
@@ -81,18 +82,17 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     };
     let mut edge = edge_config(&config);
     (edge.assurances, edge.lan) = (assurances, lan.clone());
+    let (page, membership) = (showing.status(), Arc::clone(&among.membership));
+    status::show(&page, &region, &membership).await;
+    edge.status = Some(Arc::clone(&page));
     let edge = Edge::start(edge, sites, tls)?;
-    if let Some(lan) = lan {
-        lan.set_port(edge.http_addrs().first().map_or(80, |http| http.port()));
-        showing.renew(&region.effect(), region.slot());
-    }
+    complete(lan.as_deref(), &edge, &showing, &region);
     let publishing = publishing(&store, &region, &config)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
     let (wishes, wished) = mpsc::channel(names::WISHES_MAX);
     let api = |ssh_port| {
-        let ssh_host_key = ssh_host_key.clone();
         let addresses = Addresses {
-            ssh_host_key,
+            ssh_host_key: ssh_host_key.clone(),
             ..addresses(&config, &edge, ssh_port)
         };
         Arc::new(Api {
@@ -117,6 +117,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         tokio::spawn(door.serve(api(ssh.map(|address| address.port())))),
         tokio::spawn(housekeeping::recheck_reported(store.clone(), damages)),
         tokio::spawn(names::look_after(&region, &config.dns, wished)),
+        tokio::spawn(status::keep(page, Arc::clone(&region), membership)),
         tokio::spawn(housekeeping::collect(store, Arc::clone(&region))),
         tokio::spawn(housekeeping::renew(showing, Arc::clone(&region))),
     ];
@@ -131,6 +132,14 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     drain(edge, &config).await;
     among.stop().await;
     Ok(())
+}
+
+/// Puts the port, which is known now, into the page for the node's own network.
+fn complete(lan: Option<&Lan>, edge: &Running, showing: &Showing, region: &RegionView) {
+    if let Some(lan) = lan {
+        lan.set_port(edge.http_addrs().first().map_or(80, |http| http.port()));
+        showing.renew(&region.effect(), region.slot());
+    }
 }
 
 /// Joins the others, and waits for them where a newcomer has to; none if it is asked to stop before.
@@ -277,6 +286,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
         clock: Clock::System,
         assurances: Assurances::default(),
         lan: None,
+        status: None,
     }
 }
 

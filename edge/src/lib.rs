@@ -30,6 +30,7 @@ pub mod signing;
 mod site_turns;
 pub mod sites;
 pub mod ssh_key;
+pub mod status_page;
 mod tcp_info;
 pub mod tls;
 mod welcome;

@@ -11,6 +11,7 @@ use crate::http::room::Rooms;
 use crate::lan::Lan;
 pub use crate::limits::Limits;
 use crate::sites::Sites;
+use crate::status_page::StatusPage;
 use crate::tls::{self, TlsResolver};
 use crate::welcome::welcome;
 use socket2::{Domain, Socket, Type};
@@ -58,6 +59,8 @@ pub struct EdgeConfig {
     pub assurances: Assurances,
     /// The page for its own network, if it has one.
     pub lan: Option<Arc<Lan>>,
+    /// The page of the region's admin zone.
+    pub status: Option<Arc<StatusPage>>,
 }
 
 impl Default for EdgeConfig {
@@ -74,6 +77,7 @@ impl Default for EdgeConfig {
             clock: Clock::System,
             assurances: Assurances::default(),
             lan: None,
+            status: None,
         }
     }
 }
@@ -168,6 +172,7 @@ impl Edge {
             https_port: (config.plain == PlainHttp::Redirects).then(|| https_port.unwrap_or(443)),
             assurances: config.assurances,
             lan: config.lan,
+            status: config.status,
         });
         for index in 0..config.workers.get() {
             let worker = Worker {

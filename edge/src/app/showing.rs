@@ -5,6 +5,7 @@ use crate::host::Host;
 use crate::lan::Lan;
 use crate::region::left_versions;
 use crate::sites::{SiteAt, Sites};
+use crate::status_page::StatusPage;
 use crate::tls::{
     Certificate, CertificateError, Certificates, Fallback, LocalCa, TlsResolver, Validity,
 };
@@ -94,14 +95,19 @@ impl Certification {
     }
 
     /// Makes sure that every host has its certificate, where this node makes them.
-    fn cover(&self, hosts: &BTreeSet<Host>, clock: &Clock) {
+    /// So has `own`, which answers no handshake without a name.
+    fn cover(&self, mut hosts: BTreeSet<Host>, own: Option<&Host>, clock: &Clock) {
         let Some(Source::Local(ca)) = &self.source else {
             return;
         };
         let mut ca = ca.lock().unwrap_or_else(PoisonError::into_inner);
-        match ca.ensure(hosts, clock.now()) {
+        hosts.extend(own.cloned());
+        match ca.ensure(&hosts, clock.now()) {
             Ok(certificates) => {
-                let first = certificates.first().map(Arc::clone);
+                let is_own = |name: &String| own.is_some_and(|own| own.as_str() == name);
+                let mut of_sites = certificates.iter();
+                let first = of_sites.find(|certificate| !certificate.names().iter().any(is_own));
+                let first = first.map(Arc::clone);
                 let fallback = first.map_or(Fallback::Refuse, Fallback::Nameless);
                 self.resolver
                     .replace(Certificates::new(certificates, fallback));
@@ -115,6 +121,7 @@ impl Certification {
 pub(super) struct Showing {
     sites: Arc<Sites>,
     lan: Option<Arc<Lan>>,
+    status: Arc<StatusPage>,
     certification: Certification,
     clock: Clock,
 }
@@ -129,9 +136,15 @@ impl Showing {
         Self {
             sites,
             lan,
+            status: Arc::default(),
             certification,
             clock,
         }
+    }
+
+    /// The page of the admin zone.
+    pub(super) fn status(&self) -> Arc<StatusPage> {
+        Arc::clone(&self.status)
     }
 
     /// Looks after certificates while nothing else changes: leaves of the local CA are renewed,
@@ -173,8 +186,12 @@ impl Showing {
                 Err(error) => tracing::warn!(%error, "a host in effect cannot be served"),
             }
         }
+        let zone = &effect.chain.current().body.zones.admin_zone;
+        let zone = Host::parse(zone).ok();
+        let covered = hosts.keys().cloned().collect();
         self.certification
-            .cover(&hosts.keys().cloned().collect(), &self.clock);
+            .cover(covered, zone.as_ref(), &self.clock);
+        self.status.stand_at(zone);
         self.sites.replace(hosts);
         if let Some(lan) = &self.lan {
             lan.show(listed);

@@ -31,6 +31,7 @@ pub(crate) mod room;
 mod route;
 mod sample;
 mod screen;
+mod status_page;
 mod takeout;
 mod tar;
 mod target;
@@ -38,6 +39,7 @@ mod target;
 use crate::lan::Lan;
 use crate::listen::Limits;
 use crate::sites::{LoadError, Sites};
+use crate::status_page::StatusPage;
 use crate::tls::TlsResolver;
 use body::{Body, Content};
 use fields::Terms;
@@ -69,6 +71,8 @@ pub(crate) struct Door {
     pub(crate) assurances: Assurances,
     /// The page for the node's own network.
     pub(crate) lan: Option<Arc<Lan>>,
+    /// The page of the admin zone.
+    pub(crate) status: Option<Arc<StatusPage>>,
 }
 
 /// An answer before it is tied to a connection.

@@ -3,7 +3,7 @@
 
 use super::room::Claim;
 use super::target::push_literal;
-use super::{Door, Reply, forwarded, lan_page, respond, route};
+use super::{Door, Reply, forwarded, lan_page, respond, route, status_page};
 use crate::host::Host;
 use crate::listen::Limits;
 use crate::sites::SiteAt;
@@ -90,6 +90,16 @@ fn try_screen<B: http_body::Body>(
         check_method(request)?;
         let reply = lan_page::answer(lan, request.uri().path());
         return Err(Box::new(reply));
+    }
+    if let (Some(status), Some(host)) = (&door.status, &host)
+        && status.is_at(host)
+    {
+        if told.is_none() {
+            check_name(door, &transport.channel, host)?;
+        }
+        check_expectation(request)?;
+        check_method(request)?;
+        return Err(Box::new(status_page::answer(status, request.uri().path())));
     }
     let site = host.as_ref().and_then(|host| door.sites.find(host));
     let (Some(host), Some(site)) = (host, site) else {
@@ -330,6 +340,7 @@ mod tests {
             https_port: Some(8443),
             assurances: Assurances::default(),
             lan: None,
+            status: None,
         }
     }
 

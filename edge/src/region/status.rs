@@ -211,6 +211,26 @@ impl Status {
         status
     }
 
+    /// For everybody: without what tells where an attack is worth it, whose account it is about, or
+    /// what a private site is called; of these there are numbers.
+    #[must_use]
+    pub fn public_json(&self) -> String {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("has_provider_key");
+            for (listed, count) in [
+                ("asking", "asking_count"),
+                ("pending_steps", "pending_step_count"),
+                ("evidence", "evidence_count"),
+            ] {
+                let list = fields.remove(listed);
+                let length = list.and_then(|list| list.as_array().map(Vec::len));
+                fields.insert(count.to_owned(), length.unwrap_or_default().into());
+            }
+        }
+        value.to_string()
+    }
+
     /// A line each.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {

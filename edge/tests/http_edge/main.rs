@@ -18,5 +18,6 @@ mod lan;
 mod left;
 mod ranges;
 mod rules;
+mod status;
 mod swaps;
 mod takeout;

@@ -146,3 +146,46 @@ fn unknown(node: &Node, host: &str) -> bool {
     let answer = crate::harness::block_on(visitor.get(Protocol::Http2, host, "/", "br"));
     answer.is_err()
 }
+
+#[test]
+fn admin_zone_says_how_the_node_is_and_nothing_that_is_not_everybodys() {
+    use verge_edge::cli::client::Protocol;
+    let region = Region::of(2);
+    let node = &region.nodes[0];
+    let publisher = Publisher::with_site(node, "ana", "garden");
+    publisher.write("index.html", "<p>here");
+    publisher.commit("one");
+    publisher.push_ok(node, "garden", "main");
+    region.nodes[1].verge_ok(&["region", "propose", "--name=Elm Street"]);
+    wait(node, |status| {
+        !status["pending_steps"].as_array().unwrap().is_empty()
+    });
+    let ask = |protocol| {
+        let answer = crate::harness::get(node, protocol, "admin.localhost", "/status", "br");
+        assert_eq!(answer.head.status, 200);
+        assert_eq!(answer.field("content-type"), "application/json");
+        assert_eq!(answer.field("cache-control"), "no-store");
+        serde_json::from_slice::<Value>(&answer.body).unwrap()
+    };
+    // It follows what happens, a second later at most.
+    let mut seen = ask(Protocol::Http1);
+    while seen["published_count"] != 1 || seen["pending_step_count"] != 1 {
+        seen = ask(Protocol::Http2);
+    }
+    let own = status(node);
+    for field in [
+        "region",
+        "step",
+        "node",
+        "provider",
+        "site_zone",
+        "record_count",
+    ] {
+        assert_eq!(seen[field], own[field], "{field}");
+    }
+    assert_eq!(seen["peers"][0]["node"], own["peers"][0]["node"]);
+    for absent in ["has_provider_key", "asking", "pending_steps", "evidence"] {
+        assert!(seen.get(absent).is_none(), "{absent}");
+    }
+    assert!(!seen.to_string().contains("127.0.0.1"), "{seen:#}");
+}

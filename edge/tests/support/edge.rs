@@ -12,6 +12,7 @@ use verge_edge::http::health::Assurances;
 use verge_edge::lan::Lan;
 use verge_edge::listen::{Edge, EdgeConfig, Limits, Running};
 use verge_edge::sites::{CacheBudget, LeftVersion, SiteAt, Sites};
+use verge_edge::status_page::StatusPage;
 use verge_edge::tls::{Certificates, Fallback, LocalCa, TlsResolver};
 use verge_sync::clock::{Clock, UnixTime};
 use verge_sync::{SiteId, Version};
@@ -38,6 +39,7 @@ pub(crate) struct Setup {
     pub(crate) assurances: Assurances,
     pub(crate) proxies: Proxies,
     pub(crate) lan: Option<Arc<Lan>>,
+    pub(crate) status: Option<Arc<StatusPage>>,
 }
 
 impl Default for Setup {
@@ -49,6 +51,7 @@ impl Default for Setup {
             assurances: Assurances::default(),
             proxies: Proxies::default(),
             lan: None,
+            status: None,
         }
     }
 }
@@ -85,6 +88,7 @@ impl Setup {
             assurances: self.assurances,
             proxies: self.proxies,
             lan: self.lan,
+            status: self.status,
             ..EdgeConfig::default()
         };
         let running = Edge::start(config, Arc::clone(&sites), Some(Arc::clone(&tls))).unwrap();

@@ -1,0 +1,35 @@
+//! What the admin zone says of node and region, kept in step with both.
+
+use crate::admin::Membership;
+use crate::region::RegionView;
+use crate::status_page::StatusPage;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Made anew at most so often, however much changes and however many ask.
+const BETWEEN_STATUSES: Duration = Duration::from_secs(1);
+/// And at least so often, since connections grow older and the clock is looked at every 10 s.
+const STATUS_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// Says under the admin zone how node and region are.
+pub(super) async fn show(page: &StatusPage, region: &RegionView, membership: &Membership) {
+    page.show(membership.status(region).await.public_json());
+}
+
+/// The same after every change, and now and then for what only the clock changes; never ends by
+/// itself. Visitors get the last bytes, so however many ask, nobody waits for the records.
+pub(super) async fn keep(
+    page: Arc<StatusPage>,
+    region: Arc<RegionView>,
+    membership: Arc<Membership>,
+) {
+    let mut changes = region.replica().changes();
+    loop {
+        let changed = tokio::time::timeout(STATUS_AGE_MAX, changes.changed()).await;
+        if matches!(changed, Ok(Err(_))) {
+            return;
+        }
+        show(&page, &region, &membership).await;
+        tokio::time::sleep(BETWEEN_STATUSES).await;
+    }
+}

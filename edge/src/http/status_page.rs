@@ -1,0 +1,20 @@
+//! The admin zone: one page, in JSON.
+
+use super::body::Content;
+use super::{Reply, path, respond};
+use crate::status_page::StatusPage;
+use http::StatusCode;
+
+/// Answers GET or HEAD for a path of the admin zone.
+pub(super) fn answer(page: &StatusPage, raw_path: &str) -> Reply {
+    let Ok(asked) = path::parse(raw_path) else {
+        return Reply::page(StatusCode::BAD_REQUEST);
+    };
+    if asked.path().as_str() != StatusPage::PATH {
+        return Reply::page(StatusCode::NOT_FOUND);
+    }
+    Reply {
+        head: respond::json(),
+        content: Content::Whole(page.json()),
+    }
+}
