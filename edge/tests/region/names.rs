@@ -2,7 +2,7 @@
 
 use crate::harness::{Node, Publisher, page};
 use crate::knot::Knot;
-use crate::scene::{Region, sign_pending, wait};
+use crate::scene::{Region, nothing_pending, sign_pending, wait};
 
 fn sites(node: &Node) -> String {
     node.verge_ok(&["site", "list"])
@@ -43,6 +43,7 @@ fn host_is_served_once_nodes_of_two_providers_have_seen_its_dns_record() {
     let [a, b] = [&region.nodes[0], &region.nodes[1]];
     a.verge_ok(&["region", "propose", "--host-proof=dns"]);
     sign_pending(b);
+    nothing_pending(a);
     let publisher = Publisher::with_site(a, "ana", "garden");
     publisher.write("index.html", "the garden");
     publisher.commit("one");

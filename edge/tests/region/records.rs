@@ -1,7 +1,7 @@
 //! Records come to every node: at once where it is connected, later where it was not.
 
 use crate::harness::{Node, Publisher};
-use crate::scene::{Region, sign_pending, status, wait};
+use crate::scene::{Region, nothing_pending, sign_pending, status, wait};
 use serde_json::Value;
 
 fn has_sites(count: u64) -> impl Fn(&Value) -> bool {
@@ -103,6 +103,7 @@ fn account_of_a_lost_provider_gets_another_sponsor_by_a_step() {
             .to_string()
             .contains("makes Corner the sponsor of account cem")
     );
+    nothing_pending(a);
     a.verge_ok(&add_key);
     other.write("index.html", "<p>found again");
     other.commit("one");
@@ -133,9 +134,7 @@ fn takedown_binds_the_nodes_of_one_provider_and_a_step_binds_all() {
             .to_string()
             .contains("takes down site garden")
     );
-    wait(a, |status| {
-        status["pending_steps"].as_array().unwrap().is_empty()
-    });
+    nothing_pending(a);
     assert!(unknown(a, host) && unknown(b, host));
 }
 

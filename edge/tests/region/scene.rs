@@ -116,6 +116,13 @@ pub(crate) fn sign_pending(node: &Node) -> Value {
     step
 }
 
+/// Waits until no step waits for votes at the node any more.
+pub(crate) fn nothing_pending(node: &Node) {
+    wait(node, |status| {
+        status["pending_steps"].as_array().unwrap().is_empty()
+    });
+}
+
 /// How a node says it is.
 pub(crate) fn status(node: &Node) -> Value {
     serde_json::from_str(&node.verge_ok(&["status", "--json"])).unwrap()
