@@ -289,3 +289,88 @@ fn may_come_over(claim: &NameEffect) -> bool {
     let waits = matches!(claim.status, NameStatus::Unproved | NameStatus::Suspended);
     claim.holds() || waits
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::Scene;
+    use super::*;
+    use crate::found::{Founding, HostProof, Limits, region};
+    use crate::node_keys::NodeKeys;
+    use verge_sync::store::{LocalDisk, Store};
+
+    fn found(data: &Path) -> Arc<RegionView> {
+        let text = |text: &str| text.to_owned();
+        let founding = Founding {
+            data: data.to_owned(),
+            region: text("Anew"),
+            provider: text("Left Over"),
+            node: text("node"),
+            contact: String::new(),
+            site_zone: text(super::super::scene::SITE_ZONE),
+            admin_zone: text("nodes.example"),
+            host_proof: HostProof::Dns,
+            limits: Limits::default(),
+            policy: String::new(),
+            test: true,
+            config: String::new(),
+        };
+        region(&founding).unwrap();
+        let store = Store::open(data, Arc::new(LocalDisk)).unwrap();
+        let keys = NodeKeys::read(data).unwrap();
+        Arc::new(RegionView::open(store, keys, |_effect, _slot| {}).unwrap())
+    }
+
+    #[test]
+    fn names_come_over_as_they_stand_and_what_does_not_is_said() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut scene = Scene::new(2, HostProof::Dns);
+        let (first, second) = (scene.site(0), scene.site(1));
+        for (number, site) in [(0, first), (1, second)] {
+            scene.claim(number, site, NameKind::Label, "garden");
+        }
+        scene.claim(0, first, NameKind::Host, "www.garden.net");
+        scene.claim(1, second, NameKind::Label, "admin");
+        let data = folder.path().join("old");
+        runtime.block_on(scene.store(0, &data));
+        let old = scene.open(0, &data);
+        let new = found(&folder.path().join("new"));
+        let blobs = data.join("blobs");
+        let carried = runtime.block_on(new.carry_over(&old, &blobs)).unwrap();
+        let counts = (carried.account_count, carried.site_count);
+        assert_eq!((counts, carried.published_count), ((2, 2), 0));
+        let said = carried.losses.join("\n");
+        assert_eq!(
+            said.matches("had no name, and has none").count(),
+            2,
+            "{said}"
+        );
+        assert!(
+            said.contains("www.garden.net has to be proved again"),
+            "{said}"
+        );
+        // Of two claims of one name the other goes on under the name that it had.
+        let labels = |view: &RegionView| {
+            let effect = view.effect();
+            let labels = effect.names.iter().filter(|claim| claim.holds());
+            let mut labels: Vec<String> = labels.map(|claim| claim.name.clone()).collect();
+            labels.sort();
+            labels
+        };
+        let expected = labels(&old);
+        assert!(
+            expected.iter().any(|name| name.starts_with("garden-")),
+            "{expected:?}"
+        );
+        assert_eq!(labels(&new), expected);
+        let effect = new.effect();
+        assert!(effect.evidence.is_empty());
+        assert!(
+            effect
+                .names
+                .iter()
+                .any(|claim| claim.status == NameStatus::Unproved)
+        );
+    }
+}
