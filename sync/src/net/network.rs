@@ -365,8 +365,11 @@ impl Shared {
     ) -> bool {
         let mut links = self.links();
         if let Some(held) = links.get(&peer) {
-            // The same side asks again: it has lost the other one.
-            if held.dialed_by != dialed_by && held.dialed_by == self.me.min(peer) {
+            // Both have dialled at once, and one of the two goes. Later on whoever dials has lost the
+            // one that is held: it has started anew.
+            let is_fresh = held.since.elapsed() < SETTLED_TIME;
+            let is_rival = held.dialed_by != dialed_by && held.dialed_by == self.me.min(peer);
+            if is_fresh && is_rival {
                 close(&connection, Close::Replaced);
                 return true;
             }
