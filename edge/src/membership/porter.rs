@@ -160,7 +160,7 @@ impl Porter {
             return Err(InviteError::NotListening);
         }
         let slot = match for_own_node {
-            true => Some(self.region.free_slot()?),
+            true => Some(self.region.free_slot(&self.promised())?),
             false => None,
         };
         let mut secret = [0; 16];
@@ -190,6 +190,13 @@ impl Porter {
         })
         .await?;
         Ok(ticket)
+    }
+
+    /// The places for which a ticket is out that nobody has used.
+    fn promised(&self) -> Vec<u8> {
+        let tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = tickets.iter().filter(|ticket| ticket.used_by.is_none());
+        open.filter_map(|ticket| ticket.slot).collect()
     }
 
     /// Voids every ticket that is out.

@@ -198,17 +198,17 @@ impl RegionView {
         .await
     }
 
-    /// The lowest place of this provider where no node stands.
+    /// The lowest place of this provider where no node stands and that nobody was `promised`.
     ///
     /// # Errors
     /// [`WriteError::SlotsFull`].
-    pub fn free_slot(&self) -> Result<Slot, WriteError> {
+    pub fn free_slot(&self, promised: &[u8]) -> Result<Slot, WriteError> {
         let (effect, provider) = (self.effect(), self.slot.provider);
         let taken = |number: u8| {
             let slot = Slot { provider, number };
             effect.nodes.values().any(|n| n.slot == slot && n.is_member)
         };
-        let number = (0..SLOT_COUNT).find(|number| !taken(*number));
+        let number = (0..SLOT_COUNT).find(|number| !taken(*number) && !promised.contains(number));
         let number = number.ok_or(WriteError::SlotsFull)?;
         Ok(Slot { provider, number })
     }
