@@ -240,6 +240,12 @@ impl Api {
             Request::SiteSet { name, change } => self.set_site(&name, change, &log).await,
             Request::SiteVersions { name } => self.list_versions(&name, &log).await,
             Request::SiteRollback { name, version } => self.roll_back(&name, version, &log).await,
+            Request::SiteReset { name, version } => {
+                self.region.reset_site(&name, version.as_deref()).await?;
+                let text = format!("site {name} begins anew; what was deployed before is void");
+                say(&log, text).await;
+                Ok(())
+            }
             Request::SiteDelete { name } => {
                 self.region.delete_site(&name).await?;
                 say(&log, format!("site {name} is deleted and no longer served")).await;

@@ -83,6 +83,13 @@ pub enum Request {
         /// The version or a prefix of it; the one before the head if absent.
         version: Option<String>,
     },
+    /// Voids what was deployed in a site's present epoch, but for one version.
+    SiteReset {
+        /// Which one.
+        name: String,
+        /// The version or a prefix of it; the one in place if absent.
+        version: Option<String>,
+    },
     /// Ends a site for ever.
     SiteDelete {
         /// Which one.
@@ -239,6 +246,12 @@ pub struct SiteChange {
     pub takeout_public: Option<bool>,
     /// Bytes that the site's kept versions may take.
     pub quota_bytes: Option<u64>,
+    /// Whose nodes may hold the key of its certificate: `all`, `none`, or provider ids.
+    #[serde(default)]
+    pub admit: Option<Vec<String>>,
+    /// Whether it is left out of lists.
+    #[serde(default)]
+    pub private: Option<bool>,
     /// Hosts to add.
     pub add_hosts: Vec<String>,
     /// Hosts to give up.

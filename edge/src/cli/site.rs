@@ -19,10 +19,24 @@ pub enum SiteCommand {
     Versions(Named),
     /// Put an earlier version in place again.
     Rollback(Rollback),
+    /// Void what was deployed so far, but for one version: after a node has acted that should not have.
+    Reset(Reset),
     /// Take a site down for ever; its names stay with its owner's account.
     Delete(Delete),
     /// Stop serving a site, or an account's sites, on all nodes of this provider; or serve it again.
     Takedown(Takedown),
+}
+
+/// `verge site reset`
+#[derive(Debug, Args)]
+pub struct Reset {
+    /// The site's name.
+    name: String,
+    /// The version to begin with, or its first digits; the one in place if absent.
+    #[arg(long, value_name = "VERSION")]
+    to: Option<String>,
+    #[command(flatten)]
+    data: Data,
 }
 
 /// `verge site takedown`
@@ -80,6 +94,12 @@ pub struct Set {
     /// Bytes that the site's kept versions may take.
     #[arg(long, value_name = "BYTES")]
     quota_bytes: Option<u64>,
+    /// Whose nodes may hold the key of the site's certificate: `all`, `none`, or provider ids.
+    #[arg(long, value_delimiter = ',', value_name = "WHO")]
+    admit: Option<Vec<String>>,
+    /// Leave the site out of lists.
+    #[arg(long, value_name = "true|false")]
+    private: Option<bool>,
     /// Add a host that the site answers to; may be given several times. For a domain of the
     /// publisher's own the answer names the DNS record to make; given again, the node looks for that
     /// record at once.
@@ -167,6 +187,9 @@ impl SiteCommand {
                 version,
                 data,
             }) => ask(&data, &Request::SiteRollback { name, version }),
+            Self::Reset(Reset { name, to, data }) => {
+                ask(&data, &Request::SiteReset { name, version: to })
+            }
             Self::Takedown(Takedown {
                 target,
                 reason,
@@ -200,6 +223,8 @@ impl Set {
             branch: self.branch,
             force: self.force,
             takeout_public: self.takeout.map(|takeout| takeout == Takeout::Public),
+            admit: self.admit,
+            private: self.private,
             quota_bytes: self.quota_bytes,
             add_hosts: self.add_hosts,
             remove_hosts: self.remove_hosts,

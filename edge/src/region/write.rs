@@ -11,7 +11,8 @@ use verge_sync::record::body::{
     Account, Actors, Deploy, HostProof, Name, NameKind, Site, Takeout, Tombstone, UserKey,
 };
 use verge_sync::record::effect::{
-    AccountEffect, Actor, NameEffect, SiteEffect, host_is_well_formed, label_is_well_formed,
+    AccountEffect, Actor, DeployEffect, NameEffect, SiteEffect, host_is_well_formed,
+    label_is_well_formed,
 };
 use verge_sync::record::{Draft, Effect, Refusal, SEQUENCE_MAX, WriteError as RecordWriteError};
 use verge_sync::store::StoreError;
@@ -114,7 +115,7 @@ pub enum WriteError {
     NotThePaper,
     /// A provider has sixteen.
     #[error(
-        "all 16 places for nodes of this provider are taken: withdraw one first, see `verge node list`"
+        "all 16 places for nodes of this provider are taken or promised by a ticket: withdraw a node first (`verge node list`), or void the tickets (`verge provider invite --void`)"
     )]
     SlotsFull,
     /// Not a node of the region, or several begin so.
@@ -123,6 +124,11 @@ pub enum WriteError {
     /// Another provider's.
     #[error("node {0} belongs to another provider: only its own provider can withdraw it")]
     NotOwnNode(String),
+    /// No deploy in effect has it.
+    #[error(
+        "no version in effect of {0} begins so: give at least 4 digits, see `verge site versions {0}`"
+    )]
+    NoVersion(String),
     /// A record that no peer would take.
     #[error("the rules of the region do not allow this: {0}")]
     Refused(Refusal),
@@ -282,6 +288,10 @@ impl RegionView {
             }
             body.force = change.force.unwrap_or(body.force);
             body.quota_bytes = change.quota_bytes.unwrap_or(body.quota_bytes);
+            body.private = change.private.unwrap_or(body.private);
+            if let Some(words) = &change.admit {
+                body.admit = turn.actors(words)?;
+            }
             if let Some(public) = change.takeout_public {
                 body.takeout = if public {
                     Takeout::Public
@@ -322,6 +332,40 @@ impl RegionView {
                     reason: String::new(),
                 },
             )?;
+            turn.add(record);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends every deploy of a site's present epoch at once and begins anew with one of them: the one in
+    /// place, or that of the version that begins with `wanted`. Actors that the account lets act no
+    /// more are shut out from then on, whatever they have kept back.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written then.
+    pub async fn reset_site(
+        self: &Arc<Self>,
+        name: &str,
+        wanted: Option<&str>,
+    ) -> Result<(), WriteError> {
+        self.write(|turn| {
+            let site = turn.site(name)?;
+            let id = site.id;
+            if let Some(owner) = turn.effect.account(&site.body.account) {
+                turn.check_sponsor(owner)?;
+            }
+            let begins = |deploy: &&DeployEffect| {
+                let version = deploy.body().version.to_string();
+                wanted.is_none_or(|wanted| wanted.len() >= 4 && version.starts_with(wanted))
+            };
+            // Newest first: without a wish the one in place.
+            let base = site.deploys.iter().find(begins).map(DeployEffect::id);
+            if base.is_none() && wanted.is_some() {
+                return Err(WriteError::NoVersion(name.to_owned()));
+            }
+            let (author, effect) = turn.provider();
+            let record = author.new_epoch(effect, id, base)?;
             turn.add(record);
             Ok(())
         })

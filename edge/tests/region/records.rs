@@ -73,6 +73,51 @@ fn accounts_act_where_they_let_and_names_are_held_once() {
     wait(a, |status| status["deploy_count"] == 2);
 }
 
+/// A node that acted although it should not: the account shuts it out, and the site begins anew.
+#[test]
+fn site_begins_anew_without_what_a_shut_out_node_has_deployed() {
+    let region = Region::of(2);
+    let [a, b] = [&region.nodes[0], &region.nodes[1]];
+    let publisher = Publisher::with_site(a, "ana", "garden");
+    publisher.write("index.html", "<p>good");
+    publisher.commit("one");
+    publisher.push_ok(a, "garden", "main");
+    wait(b, has_sites(1));
+    let good = a.verge_ok(&["site", "versions", "garden"]);
+    let good = good.lines().find(|line| line.contains("push")).unwrap();
+    let good = good.split_whitespace().nth(1).unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "<p>bad").unwrap();
+    b.verge_ok(&["deploy", "--site=garden", folder.path().to_str().unwrap()]);
+    wait(a, |status| status["deploy_count"] == 2);
+    let own = status(a)["provider"]["id"].as_str().unwrap().to_owned();
+    a.verge_ok(&["account", "set", "ana", "--acts", &own]);
+    let said = crate::scene::refused(a.data(), &["site", "reset", "garden", "--to=0000"]);
+    assert!(said.contains("no version in effect"), "{said}");
+    a.verge_ok(&["site", "reset", "garden", "--to", &good]);
+    assert_eq!(
+        crate::harness::page(a, "garden.sites.localhost", "/"),
+        Ok(b"<p>good".to_vec())
+    );
+    // Everywhere, and for what it deploys from now on too.
+    wait(b, |status| status["deploy_count"] == 1);
+    let said = crate::scene::refused(
+        b.data(),
+        &["deploy", "--site=garden", folder.path().to_str().unwrap()],
+    );
+    assert!(said.contains("lets no node of this provider act"), "{said}");
+    a.verge_ok(&[
+        "site",
+        "set",
+        "garden",
+        "--admit",
+        &own,
+        "--private",
+        "true",
+    ]);
+    assert!(!a.verge_ok(&["site", "list"]).contains("garden"));
+}
+
 /// An account is governed by its sponsor; where that is lost, a step gives it another.
 #[test]
 fn account_of_a_lost_provider_gets_another_sponsor_by_a_step() {
