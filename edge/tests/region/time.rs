@@ -2,6 +2,7 @@
 
 use crate::harness::{Publisher, VERGE, init};
 use crate::scene::{status, wait_at};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -25,6 +26,7 @@ fn node_that_boots_in_1970_or_in_the_future_works_and_does_not_believe_it() {
             .arg(&data)
             .env("DONT_FAKE_MONOTONIC", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -46,8 +48,12 @@ fn node_that_boots_in_1970_or_in_the_future_works_and_does_not_believe_it() {
         let url = format!("ssh://git@{}/garden", ready.ssh.unwrap());
         publisher.git_ok(&["push", "-q", &url, "main"]);
         wait_at(&data, |status| status["published_count"] == 1);
-        crate::harness::signal(child.id(), rustix::process::Signal::TERM);
-        // faketime replaces itself by what it runs.
+        // faketime stays in between: both have a group of their own.
+        let group = i32::try_from(child.id()).unwrap();
+        let group = rustix::process::Pid::from_raw(group).unwrap();
+        rustix::process::kill_process_group(group, rustix::process::Signal::TERM).unwrap();
         child.wait().unwrap();
+        // Its end of the pipe is closed when the node itself has ended.
+        std::io::Read::read_to_end(&mut output, &mut Vec::new()).unwrap();
     }
 }
