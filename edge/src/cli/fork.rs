@@ -1,12 +1,11 @@
 //! `verge region fork`: the way out of a region whose majority is lost for good.
 
 use super::Data;
-use super::node::{addresses_toml, with_key};
+use super::node::Ports;
 use crate::config::{self, Config};
 use crate::fork::{Forking, region};
 use anyhow::{Context, ensure};
 use clap::Args;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// `verge region fork`
@@ -27,18 +26,9 @@ pub struct Fork {
     /// How the provider can be reached: a mail address or a phone number.
     #[arg(long, default_value = "", value_name = "TEXT")]
     contact: String,
-    /// Where to listen for plain HTTP, if not where the old node does; may be given several times.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen_http: Vec<SocketAddr>,
-    /// Where to listen for HTTPS; likewise.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen_https: Vec<SocketAddr>,
-    /// Where to listen for `git push`; likewise.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen_ssh: Vec<SocketAddr>,
-    /// Where to listen for the other nodes of the region, over UDP; likewise.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen_nodes: Vec<SocketAddr>,
+    // Where nothing is given the node listens where the old one does.
+    #[command(flatten)]
+    ports: Ports,
     #[command(flatten)]
     data: Data,
 }
@@ -88,23 +78,13 @@ impl Fork {
     fn config(&self) -> anyhow::Result<String> {
         let old = self.data.directory.join(config::FILE_NAME);
         let text = std::fs::read_to_string(&old);
-        let mut text = text.with_context(|| format!("read {}", old.display()))?;
-        let lines = [
-            ("http", &self.listen_http),
-            ("https", &self.listen_https),
-            ("ssh", &self.listen_ssh),
-            ("nodes", &self.listen_nodes),
-        ];
-        for (key, addresses) in lines {
-            if !addresses.is_empty() {
-                text = with_key(&text, key, &addresses_toml(addresses));
-            }
-        }
+        let text = text.with_context(|| format!("read {}", old.display()))?;
+        let text = self.ports.put_into(&text);
         let config: Config = toml::from_str(&text).context("the settings of the old node")?;
         config.check()?;
         let listen = &config.listen;
         let found = [&listen.http, &listen.https, &listen.ssh, &listen.nodes];
-        for ((key, wanted), found) in lines.into_iter().zip(found) {
+        for ((key, wanted), found) in self.ports.keys().into_iter().zip(found) {
             ensure!(
                 wanted.is_empty() || wanted == found,
                 "listen.{key} of {} cannot be set by --listen-{key}: give it a line of its own there",

@@ -21,7 +21,11 @@ pub struct Init {
     #[arg(long, value_name = "NAME", required_unless_present = "join")]
     region: Option<String>,
     /// Join a region, with the ticket that `verge provider invite` or `verge node add` printed there.
-    #[arg(long, value_name = "TICKET", conflicts_with = "region")]
+    #[arg(
+        long,
+        value_name = "TICKET",
+        conflicts_with_all = ["region", "site_zone", "admin_zone", "host_proof", "test"]
+    )]
     join: Option<String>,
     /// The provider that runs this node: a co-operative, a business, a group. Not for a further node
     /// of a provider.
@@ -51,22 +55,52 @@ pub struct Init {
     /// Make certificates by a CA of this node's own.
     #[arg(long, value_name = "local")]
     ca: Option<Ca>,
-    /// Where to listen for plain HTTP; may be given several times.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen_http: Vec<SocketAddr>,
-    /// Where to listen for HTTPS; may be given several times.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen_https: Vec<SocketAddr>,
-    /// Where to listen for `git push`; may be given several times.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen_ssh: Vec<SocketAddr>,
-    /// Where to listen for the other nodes of the region, over UDP; may be given several times.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen_nodes: Vec<SocketAddr>,
+    #[command(flatten)]
+    ports: Ports,
     /// Where the other nodes find this one, if not at the addresses of its interfaces: a router's
     /// public address, or a name; may be given several times.
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) public_nodes: Vec<String>,
+}
+
+/// Where a node listens.
+#[derive(Debug, Args)]
+pub(super) struct Ports {
+    /// Where to listen for plain HTTP; may be given several times.
+    #[arg(long = "listen-http", value_name = "ADDRESS:PORT")]
+    http: Vec<SocketAddr>,
+    /// Where to listen for HTTPS; may be given several times.
+    #[arg(long = "listen-https", value_name = "ADDRESS:PORT")]
+    https: Vec<SocketAddr>,
+    /// Where to listen for `git push`; may be given several times.
+    #[arg(long = "listen-ssh", value_name = "ADDRESS:PORT")]
+    ssh: Vec<SocketAddr>,
+    /// Where to listen for the other nodes of the region, over UDP; may be given several times.
+    #[arg(long = "listen-nodes", value_name = "ADDRESS:PORT")]
+    nodes: Vec<SocketAddr>,
+}
+
+impl Ports {
+    /// The keys of `[listen]`, with what was given for them.
+    pub(super) fn keys(&self) -> [(&'static str, &Vec<SocketAddr>); 4] {
+        [
+            ("http", &self.http),
+            ("https", &self.https),
+            ("ssh", &self.ssh),
+            ("nodes", &self.nodes),
+        ]
+    }
+
+    /// The text of a configuration with these in it, where any were given.
+    pub(super) fn put_into(&self, text: &str) -> String {
+        let given = self
+            .keys()
+            .into_iter()
+            .filter(|(_, given)| !given.is_empty());
+        given.fold(text.to_owned(), |text, (key, addresses)| {
+            with_key(&text, key, &addresses_toml(addresses))
+        })
+    }
 }
 
 /// How hosts outside the site zone are proved.
@@ -134,18 +168,7 @@ impl Init {
 
     /// The documented defaults with what the arguments say put in their places.
     pub(super) fn config(&self, site_zone: &str, admin_zone: &str) -> anyhow::Result<String> {
-        let mut text = config::TEMPLATE.to_owned();
-        let lines = [
-            ("http", &self.listen_http),
-            ("https", &self.listen_https),
-            ("ssh", &self.listen_ssh),
-            ("nodes", &self.listen_nodes),
-        ];
-        for (key, addresses) in lines {
-            if !addresses.is_empty() {
-                text = with_key(&text, key, &addresses_toml(addresses));
-            }
-        }
+        let mut text = self.ports.put_into(config::TEMPLATE);
         if !self.public_nodes.is_empty() {
             text = with_key(&text, "public_nodes", &format!("{:?}", self.public_nodes));
         }
@@ -165,7 +188,7 @@ impl Init {
     }
 }
 
-pub(super) fn addresses_toml(addresses: &[SocketAddr]) -> String {
+fn addresses_toml(addresses: &[SocketAddr]) -> String {
     let quoted: Vec<String> = addresses
         .iter()
         .map(|address| format!("\"{address}\""))
@@ -174,7 +197,7 @@ pub(super) fn addresses_toml(addresses: &[SocketAddr]) -> String {
 }
 
 /// Puts `value` in the line of `key`, which may be commented out.
-pub(super) fn with_key(text: &str, key: &str, value: &str) -> String {
+fn with_key(text: &str, key: &str, value: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
         let bare = line.strip_prefix("# ").unwrap_or(line);

@@ -161,23 +161,29 @@ impl Drop for Node {
     }
 }
 
-/// `verge init` for a region on loopback ports of the system's choice.
+/// Ports of the system's choice on loopback, and a CA of the node's own.
+pub(crate) const PORTS: [&str; 5] = [
+    "--ca=local",
+    "--listen-http=127.0.0.1:0",
+    "--listen-https=127.0.0.1:0",
+    "--listen-ssh=127.0.0.1:0",
+    "--listen-nodes=127.0.0.1:0",
+];
+
+/// `verge init` for a region on loopback, in which hosts need no proof.
 pub(crate) fn init(data: &Path) {
-    let output = verge(
-        data,
-        &[
-            "init",
-            "--region=Test Street",
-            "--provider=Corner",
-            "--host-proof=none",
-            "--test",
-            "--ca=local",
-            "--listen-http=127.0.0.1:0",
-            "--listen-https=127.0.0.1:0",
-            "--listen-ssh=127.0.0.1:0",
-            "--listen-nodes=127.0.0.1:0",
-        ],
-    );
+    init_with(data, &["--host-proof=none"]);
+}
+
+/// The same with other arguments.
+pub(crate) fn init_with(data: &Path, arguments: &[&str]) {
+    let names = [
+        "init",
+        "--region=Test Street",
+        "--provider=Corner",
+        "--test",
+    ];
+    let output = verge(data, &[&names, arguments, &PORTS].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 

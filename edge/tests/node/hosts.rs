@@ -1,6 +1,6 @@
 //! Hosts of a publisher's own domain, with a real DNS server.
 
-use crate::harness::{Node, Publisher, block_on, page, text, verge};
+use crate::harness::{Node, Publisher, block_on, init_with, page};
 use crate::knot::{BROKEN_ZONE, Knot};
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -118,21 +118,7 @@ fn servers_that_do_not_answer_prove_nothing() {
 
 /// A node whose region asks for proofs, and which asks `dns`.
 fn node_that_asks(data: &std::path::Path, dns: SocketAddr) -> Node {
-    let output = verge(
-        data,
-        &[
-            "init",
-            "--region=Test Street",
-            "--provider=Corner",
-            "--test",
-            "--ca=local",
-            "--listen-http=127.0.0.1:0",
-            "--listen-https=127.0.0.1:0",
-            "--listen-ssh=127.0.0.1:0",
-            "--listen-nodes=127.0.0.1:0",
-        ],
-    );
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    init_with(data, &[]);
     let path = data.join("config.toml");
     let config = std::fs::read_to_string(&path).unwrap();
     let config = config.replace("resolvers = []", &format!("resolvers = [\"{dns}\"]"));

@@ -1,21 +1,14 @@
 //! The way out when a majority is lost for good.
 
-use crate::harness::{Node, Publisher, page, text, verge};
+use crate::harness::{Node, PORTS, Publisher, page, text, verge};
 use crate::scene::{Region, refused, status};
 use std::path::Path;
 use verge_edge::cli::client::Protocol;
 
-const PORTS: [&str; 4] = [
-    "--listen-http=127.0.0.1:0",
-    "--listen-https=127.0.0.1:0",
-    "--listen-ssh=127.0.0.1:0",
-    "--listen-nodes=127.0.0.1:0",
-];
-
 fn fork(to: &Path) -> Vec<&str> {
     let mut arguments = vec!["region", "fork", "--to", to.to_str().unwrap()];
     arguments.extend(["--region=Elm Street Anew", "--provider=Left Over"]);
-    arguments.extend(PORTS);
+    arguments.extend(&PORTS[1..]);
     arguments
 }
 

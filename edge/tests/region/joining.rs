@@ -112,6 +112,14 @@ fn what_is_no_ticket_is_refused_before_anything_is_made() {
     }
     let said = refused(&data, &["init", "--join", &good]);
     assert!(said.contains("name it with --provider"), "{said}");
+    // What only a founder decides is no part of joining.
+    for founding in ["--site-zone=x.example", "--host-proof=none", "--test"] {
+        let said = refused(
+            &data,
+            &["init", "--join", &good, "--provider=New", founding],
+        );
+        assert!(said.contains("cannot be used with"), "{said}");
+    }
     // Void tickets are of no use.
     region.nodes[0].verge_ok(&["provider", "invite", "--void"]);
     let voided = Newcomer::ask(&data, &good, Some("New")).ends();

@@ -1,6 +1,6 @@
 //! A region whose nodes are processes of their own, and a way to wait for what they come to.
 
-use crate::harness::{Node, VERGE, init, run_by, text, verge};
+use crate::harness::{Node, PORTS, VERGE, init, run_by, text, verge};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,15 +11,6 @@ use tempfile::TempDir;
 
 /// What has not come by then does not come.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Ports of the system's choice, for a node that joins.
-pub(crate) const PORTS: [&str; 5] = [
-    "--ca=local",
-    "--listen-http=127.0.0.1:0",
-    "--listen-https=127.0.0.1:0",
-    "--listen-ssh=127.0.0.1:0",
-    "--listen-nodes=127.0.0.1:0",
-];
 
 /// A region of providers with one node each.
 pub(crate) struct Region {

@@ -1,7 +1,7 @@
 //! Network namespaces: each node in a house of its own, all on one switch, with cuts and loss.
 
-use crate::harness::{Node, VERGE, run_by, text};
-use crate::scene::{Newcomer, PORTS, Region, approve, ticket};
+use crate::harness::{Node, PORTS, VERGE, run_by, text};
+use crate::scene::{Newcomer, Region, approve, ticket};
 use std::path::Path;
 use std::process::Command;
 
