@@ -224,7 +224,7 @@ async fn keep_lists(store: Store, region: Arc<RegionView>, network: Option<Arc<N
         let is_waiting = !missing.is_empty();
         for digest in missing {
             let blobs = store.clone();
-            let read = move || blobs.blobs().read_verified(&digest, LIST_BYTES_MAX);
+            let read = move || blobs.blobs().read_verified(&digest, RemovalList::BYTES_MAX);
             let stored = tokio::task::spawn_blocking(read).await;
             let bytes = match (stored.ok().and_then(Result::ok).flatten(), &network) {
                 (Some(bytes), _) => Some(bytes),
@@ -244,9 +244,6 @@ async fn keep_lists(store: Store, region: Arc<RegionView>, network: Option<Arc<N
         }
     }
 }
-
-/// The longest list that can be read.
-const LIST_BYTES_MAX: u64 = 16 << 20;
 
 async fn fetch(store: &Store, network: &Network, digest: verge_sync::Digest) -> Option<Vec<u8>> {
     let bytes = network.fetch_list(digest).await?;

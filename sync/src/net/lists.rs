@@ -7,10 +7,8 @@ use super::message::MESSAGE_BYTES_MAX;
 use super::replica::Replica;
 use super::stream::{self, StreamError};
 use crate::digest::Digest;
+use crate::record::RemovalList;
 use iroh::endpoint::{Connection, RecvStream, SendStream};
-
-/// The longest list that [`crate::record::RemovalList`] reads.
-pub(super) const LIST_BYTES_MAX: usize = 16 << 20;
 
 /// Asks for the list; none if the peer does not have it.
 pub(super) async fn ask(
@@ -27,7 +25,7 @@ pub(super) async fn ask(
             Err(StreamError::Ended) => break,
             Err(error) => return Err(error),
         }
-        if bytes.len() > LIST_BYTES_MAX {
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > RemovalList::BYTES_MAX) {
             return Err(StreamError::TooLong(bytes.len()));
         }
     }

@@ -7,7 +7,6 @@
 
 use super::exchange::{Exchange, Fault, Wall};
 use super::holding::Taken;
-use super::lists::LIST_BYTES_MAX;
 use super::message::Signal;
 use crate::clock::stopwatch;
 use crate::digest::Digest;
@@ -200,8 +199,7 @@ impl Replica {
             return None;
         }
         let store = self.store.clone();
-        let bytes_max = u64::try_from(LIST_BYTES_MAX).unwrap_or(u64::MAX);
-        let read = move || store.blobs().read_verified(&digest, bytes_max);
+        let read = move || store.blobs().read_verified(&digest, RemovalList::BYTES_MAX);
         let read = tokio::task::spawn_blocking(read).await;
         read.ok()?.ok().flatten()
     }

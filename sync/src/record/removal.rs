@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 /// 16 MiB of ids: a provider with 16 nodes of 128 busy years each.
 const LIST_COUNT_MAX: usize = 1 << 19;
+const _: () = assert!(LIST_COUNT_MAX * 32 == 16 << 20);
 
 /// The records of a removed author that stay valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub struct RemovalList {
 }
 
 impl RemovalList {
+    /// The longest list, in bytes.
+    pub const BYTES_MAX: u64 = 16 << 20;
+
     /// These and no other.
     #[must_use]
     pub fn new(ids: BTreeSet<RecordId>) -> Self {
