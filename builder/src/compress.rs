@@ -38,6 +38,13 @@ pub(crate) const TRIAL_BYTES: usize = 64 << 10;
 /// 3: quick, and close enough to say whether there is anything to gain.
 const TRIAL_LEVEL: i32 = 3;
 
+/// The first seven bits of a stream with a window that RFC 7932 does not have.
+const BROTLI_LARGE_WINDOW: u8 = 0x11;
+/// What the brotli decoder reads at a time.
+const BROTLI_BUFFER_BYTES: usize = 4096;
+/// What is decoded at a time.
+const PIECE_BYTES: usize = 32 << 10;
+
 /// Whether `length` bytes are long enough to be compressed at all.
 pub(crate) fn is_long_enough(length: u64) -> bool {
     length >= LENGTH_MIN
@@ -109,29 +116,77 @@ fn gzip(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
 /// The digest of what `from` decodes to, in no more memory than a window.
 pub(crate) fn decoded_digest(coding: Coding, from: &mut dyn Read) -> io::Result<Digest> {
     let mut digest = Digester::new();
-    match coding {
-        Coding::Identity => hash(from, &mut digest)?,
-        Coding::Brotli => hash(&mut brotli::Decompressor::new(from, 4096), &mut digest)?,
-        Coding::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::new(from)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-            hash(&mut decoder, &mut digest)?;
-        }
-        Coding::Gzip => hash(
-            &mut flate2::bufread::GzDecoder::new(BufReader::new(from)),
-            &mut digest,
-        )?,
-    }
+    decode(coding, from, &mut |piece| {
+        digest.update(piece);
+        Ok(())
+    })?;
     Ok(digest.digest())
 }
 
-fn hash(from: &mut dyn Read, digest: &mut Digester) -> io::Result<()> {
-    let mut piece = vec![0; 32 << 10];
+/// Gives `take` what `from` decodes to, piece by piece, in no more memory than a window; its error
+/// ends the decoding.
+///
+/// Strict, since what one decoder leaves unread another may show: `from` is exactly one stream of
+/// the coding, as [`encode`] writes it, with a window that every browser has.
+pub(crate) fn decode(
+    coding: Coding,
+    mut from: &mut dyn Read,
+    take: &mut Take<'_>,
+) -> io::Result<()> {
+    match coding {
+        Coding::Identity => pour(&mut from, take),
+        Coding::Brotli => unbrotli(from, take),
+        Coding::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::new(from)?.single_frame();
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            pour(&mut decoder, take)?;
+            at_end(&mut decoder.finish())
+        }
+        Coding::Gzip => {
+            let mut decoder = flate2::bufread::GzDecoder::new(BufReader::new(from));
+            pour(&mut decoder, take)?;
+            at_end(&mut decoder.into_inner())
+        }
+    }
+}
+
+/// Takes a piece of decoded bytes.
+pub(crate) type Take<'t> = dyn FnMut(&[u8]) -> io::Result<()> + 't;
+
+/// The library takes "large windows" of up to 1 GiB too, which are not RFC 7932 and no browser's: a
+/// stream that has one begins so.
+fn unbrotli(from: &mut dyn Read, take: &mut Take<'_>) -> io::Result<()> {
+    let mut first = [0];
+    from.read_exact(&mut first)?;
+    if first.map(|byte| byte & 0x7f) == [BROTLI_LARGE_WINDOW] {
+        return Err(invalid("its window is larger than browsers take"));
+    }
+    let whole = first.as_slice().chain(from);
+    let mut decoder = brotli::Decompressor::new(whole, BROTLI_BUFFER_BYTES);
+    pour(&mut decoder, take)?;
+    // Asked once more, it says whether its own buffer has anything left.
+    at_end(&mut decoder)?;
+    at_end(&mut decoder.into_inner())
+}
+
+fn at_end(from: &mut dyn Read) -> io::Result<()> {
+    match from.read(&mut [0])? {
+        0 => Ok(()),
+        _ => Err(invalid("something follows its end")),
+    }
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn pour(from: &mut dyn Read, take: &mut Take<'_>) -> io::Result<()> {
+    let mut piece = vec![0; PIECE_BYTES];
     loop {
         let count = from.read(&mut piece)?;
         match piece.get(..count) {
             None | Some([]) => return Ok(()),
-            Some(read) => digest.update(read),
+            Some(read) => take(read)?,
         }
     }
 }
@@ -212,6 +267,51 @@ mod tests {
             .collect();
         assert!(!trial(&noise).unwrap());
         assert!(trial(&b"some words ".repeat(100)).unwrap());
+    }
+
+    /// What follows the end of a stream is ignored by some decoders and shown by others: a second
+    /// member of gzip, a second frame of zstd, anything at all.
+    #[test]
+    fn nothing_may_follow_the_end_of_a_stream() {
+        for coding in CODINGS {
+            let page = encoded(coding, &b"a page ".repeat(100));
+            let other = encoded(coding, b"another page");
+            for length in [1, 3, 4096, 100_000] {
+                let more = other.iter().copied().cycle().take(length);
+                let bytes: Vec<u8> = page.iter().copied().chain(more).collect();
+                let decoded = decoded_digest(coding, &mut &*bytes);
+                assert!(decoded.is_err(), "{coding:?} and {length} bytes");
+            }
+            let half = &page[..page.len() - 1];
+            assert!(decoded_digest(coding, &mut &*half).is_err(), "{coding:?}");
+            assert!(decoded_digest(coding, &mut &[][..]).is_err(), "{coding:?}");
+        }
+    }
+
+    /// A window of 16 MiB is the last of RFC 7932; the library would take one of 1 GiB.
+    #[test]
+    fn windows_that_browsers_refuse_are_refused() {
+        let brotli = |lgwin, large_window| {
+            let params = brotli::enc::BrotliEncoderParams {
+                quality: 1,
+                lgwin,
+                large_window,
+                ..brotli::enc::BrotliEncoderParams::default()
+            };
+            let mut out = Vec::new();
+            brotli::BrotliCompress(&mut &b"a page"[..], &mut out, &params).unwrap();
+            decoded_digest(Coding::Brotli, &mut &*out).ok()
+        };
+        assert_eq!(brotli(24, false), Some(Digest::of(b"a page")));
+        assert_eq!(brotli(25, true), None);
+        let zstd = |window_log| {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(window_log).unwrap();
+            encoder.write_all(b"a page").unwrap();
+            decoded_digest(Coding::Zstd, &mut &*encoder.finish().unwrap()).ok()
+        };
+        assert_eq!(zstd(ZSTD_WINDOW_LOG_MAX), Some(Digest::of(b"a page")));
+        assert_eq!(zstd(ZSTD_WINDOW_LOG_MAX + 1), None);
     }
 
     proptest! {

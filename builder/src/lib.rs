@@ -7,6 +7,7 @@
 //! threads; with the same version before and the same time it gives the same version.
 
 mod assemble;
+mod check;
 mod compress;
 mod content;
 mod error;
@@ -28,6 +29,7 @@ mod staging;
 mod wire;
 
 pub use assemble::{CARRIED_FOR, PROBLEMS_TAG};
+pub use check::{CheckError, Checked, OpenBlob, check_version};
 pub use compress::RECIPE;
 pub use error::{BuildError, Fault, Refusal};
 pub use hashed_names::HashedNames;
