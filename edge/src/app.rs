@@ -7,6 +7,7 @@
 //! other nodes, then the store. Only this file sees all parts.
 
 mod among;
+mod fitness;
 mod housekeeping;
 mod names;
 mod showing;
@@ -98,6 +99,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         Arc::new(Api {
             region: Arc::clone(&region),
             publishing: Arc::clone(&publishing),
+            receipts: among.receipts(&region),
             membership: Arc::clone(&among.membership),
             addresses,
             wishes: wishes.clone(),
@@ -112,15 +114,14 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let receiver = receive::start(receiving, Arc::new(pushes)).await?;
     let ssh = receiver.addresses().first().copied();
     let door = Door::open(data, &random()?).context("open the admin socket")?;
-    let _scrub = housekeeping::scrub(&store, config.store)?;
-    let chores = [
+    let _scrub = housekeeping::scrub(&store, config.store, among.repairs())?;
+    let mut chores = housekeeping::start(&store, &region, among.repairs(), damages);
+    chores.extend([
         tokio::spawn(door.serve(api(ssh.map(|address| address.port())))),
-        tokio::spawn(housekeeping::recheck_reported(store.clone(), damages)),
         tokio::spawn(names::look_after(&region, &config.dns, wished)),
         tokio::spawn(status::keep(page, Arc::clone(&region), membership)),
-        tokio::spawn(housekeeping::collect(store, Arc::clone(&region))),
         tokio::spawn(housekeeping::renew(showing, Arc::clone(&region))),
-    ];
+    ]);
     announce(&edge, ssh, among.bound());
     tokio::select! {
         stopped = stop_signal() => stopped?,
@@ -172,6 +173,7 @@ fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::
     let tls = certification.resolver();
     let lan = lan(config, &certification)?;
     let showing = Showing::new(
+        store.clone(),
         Arc::clone(&sites),
         lan.clone(),
         certification,

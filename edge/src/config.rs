@@ -36,6 +36,8 @@ pub struct Config {
     pub push: Push,
     /// What a build may take.
     pub build: Build,
+    /// What goes to the other nodes and comes from them, beside records.
+    pub exchange: Exchange,
     /// How the disk is looked after.
     pub store: StoreCare,
     /// Whom to ask about the DNS proofs of hosts.
@@ -186,6 +188,18 @@ pub struct Build {
     pub site_bytes_max: u64,
 }
 
+/// What goes to the other nodes and comes from them, beside records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Exchange {
+    /// Bytes a second that go to nodes that are not on the same network; 0 for no limit.
+    pub send_bytes_per_second_max: u64,
+    /// Bytes a second that come from nodes that are not on the same network; 0 for no limit.
+    pub receive_bytes_per_second_max: u64,
+    /// Versions that are brought at once.
+    pub at_once_max: usize,
+}
+
 /// How the disk is looked after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -273,6 +287,16 @@ impl Default for Build {
             entries_max: 50_000,
             file_bytes_max: 100 << 20,
             site_bytes_max: 1 << 30,
+        }
+    }
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self {
+            send_bytes_per_second_max: 0,
+            receive_bytes_per_second_max: 0,
+            at_once_max: 3,
         }
     }
 }
@@ -410,7 +434,7 @@ impl Config {
     }
 
     /// Numbers of which 0 makes no sense.
-    fn counts(&self) -> [(&'static str, u64); 17] {
+    fn counts(&self) -> [(&'static str, u64); 18] {
         let (visitors, push, build) = (&self.visitors, &self.push, &self.build);
         let per_address = u64::from(visitors.connections_per_address_max);
         [
@@ -434,6 +458,7 @@ impl Config {
             ("push.pack_bytes_max", push.pack_bytes_max),
             ("push.at_once_max", wide(push.at_once_max)),
             ("push.git_memory_bytes_max", push.git_memory_bytes_max),
+            ("exchange.at_once_max", wide(self.exchange.at_once_max)),
             ("build.entries_max", build.entries_max),
             ("build.file_bytes_max", build.file_bytes_max),
             ("build.site_bytes_max", build.site_bytes_max),

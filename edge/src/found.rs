@@ -182,7 +182,6 @@ fn first_records(
     let node = provider.node_record(&holds, slot, body)?;
     let batch = Batch {
         rows: vec![row(&step), row(&node)],
-        gone: Vec::new(),
         meta: vec![
             (
                 META_REGION.to_owned(),
@@ -195,6 +194,7 @@ fn first_records(
                 MetaValue::Number(provider.last_n()),
             ),
         ],
+        ..Batch::default()
     };
     Ok((region, batch))
 }

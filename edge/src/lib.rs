@@ -24,6 +24,7 @@ pub mod node_keys;
 mod proxy_protocol;
 pub mod publish;
 pub mod pushes;
+pub mod receipts;
 pub mod receive;
 pub mod region;
 pub mod signing;

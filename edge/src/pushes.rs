@@ -69,7 +69,7 @@ impl Publisher for Pushes {
                 cause: Cause::Push,
             };
             match api.publishing.publish(publication, &log).await {
-                Ok(published) => Ok(api.last_lines(push.site, &published)),
+                Ok(published) => Ok(api.last_lines(push.site, &published).await),
                 Err(error) => Err(vec![error.to_string()]),
             }
         })

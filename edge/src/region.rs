@@ -40,7 +40,7 @@ use verge_sync::id::{RecordId, RegionId, SiteId, Version};
 use verge_sync::keys::ProviderKey;
 use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use verge_sync::net::{Commit, CommitError, Core, Exchange, Holding, Replica};
-use verge_sync::record::effect::DeployEffect;
+use verge_sync::record::effect::{DeployEffect, SiteEffect};
 use verge_sync::record::region::Pin;
 use verge_sync::record::{Author, Deploy, Effect, LogId, Parameters, Record, Slot, effect};
 use verge_sync::store::{MetaValue, Store, StoreError};
@@ -224,6 +224,15 @@ impl RegionView {
         effect.site(&site)?.head().map(|head| head.body().version)
     }
 
+    /// The versions of every kept deploy.
+    #[must_use]
+    pub fn kept_versions(&self) -> BTreeSet<Version> {
+        let effect = self.effect();
+        let sites = effect.sites.values().filter(|site| !site.ended);
+        let kept = sites.flat_map(SiteEffect::kept);
+        kept.map(|deploy| deploy.body().version).collect()
+    }
+
     /// Every blob that a kept deploy names. Where the sequence is lost or damaged, the manifest says
     /// the same; where both are, the version cannot be served, and the others are not to wait for
     /// it: its blobs are live only as far as other versions name them.
@@ -245,6 +254,8 @@ impl RegionView {
                 live.insert(version.digest());
                 match self.version_blobs(deploy)? {
                     Some(digests) => live.extend(digests),
+                    // It is still on its way.
+                    None if !self.store.shelf().holds(&version) => {}
                     None => {
                         tracing::error!(site = %site.id, %version, "the lists of this version's blobs are lost: publish the site again");
                     }
@@ -289,6 +300,7 @@ impl RegionView {
             },
             effect: turn.effect,
             fresh: turn.fresh,
+            whole: turn.whole,
         };
         if made.fresh.is_empty() {
             return Ok(());
@@ -308,6 +320,7 @@ impl RegionView {
         let commit = Commit {
             records: made.fresh,
             effect: made.effect,
+            whole: made.whole,
             meta: vec![
                 number(META_NODE_N, made.numbers.node),
                 number(META_PROVIDER_N, made.numbers.provider),
@@ -332,6 +345,7 @@ impl RegionView {
             effect: Arc::clone(holding.effect()),
             records: holding.records().cloned().collect(),
             fresh: Vec::new(),
+            whole: Vec::new(),
             is_stale: false,
             node: Author::node(&self.keys.seed, region, (self.log, numbers.node)),
             provider,
@@ -369,6 +383,8 @@ struct Turn<'a> {
     effect: Arc<Effect>,
     records: Vec<Arc<Record>>,
     fresh: Vec<Arc<Record>>,
+    /// Versions that its deploys put in place, all of whose blobs are here.
+    whole: Vec<Version>,
     is_stale: bool,
     node: Author,
     provider: Author,
@@ -405,6 +421,7 @@ impl Turn<'_> {
 struct Made {
     effect: Arc<Effect>,
     fresh: Vec<Arc<Record>>,
+    whole: Vec<Version>,
     numbers: Numbers,
 }
 

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use verge_builder::HashedNames;
@@ -173,6 +173,8 @@ pub struct Sites {
 #[derive(Default)]
 struct Snapshot {
     hosts: HashMap<Host, SiteAt>,
+    /// Of sites that are to be here and of which no version is.
+    awaited: HashSet<Host>,
     any: Option<SiteAt>,
 }
 
@@ -205,14 +207,29 @@ impl Sites {
 
     /// Shows `hosts` and nothing else, from the next request on.
     pub fn replace(&self, hosts: HashMap<Host, SiteAt>) {
-        self.snapshot.store(Arc::new(Snapshot { hosts, any: None }));
+        self.replace_all(hosts, HashSet::new());
+    }
+
+    /// The same, and says that sites are on their way to this node.
+    pub fn replace_all(&self, hosts: HashMap<Host, SiteAt>, awaited: HashSet<Host>) {
+        self.snapshot.store(Arc::new(Snapshot {
+            hosts,
+            awaited,
+            any: None,
+        }));
+    }
+
+    /// Whether `host` is a site's that this node is to show and has not yet.
+    #[must_use]
+    pub fn is_awaited(&self, host: &Host) -> bool {
+        self.snapshot.load().awaited.contains(host)
     }
 
     /// Shows `site` under every host: `verge preview`.
     pub fn replace_any(&self, site: SiteAt) {
         self.snapshot.store(Arc::new(Snapshot {
-            hosts: HashMap::new(),
             any: Some(site),
+            ..Snapshot::default()
         }));
     }
 

@@ -5,6 +5,7 @@
 //! `docs/format.md` fixes every byte that it writes.
 
 pub mod clock;
+pub mod content;
 pub mod digest;
 pub mod id;
 pub mod keys;

@@ -14,7 +14,7 @@ use verge_sync::store::records::{BATCH_BYTES_MAX, ROW_BYTES_MAX};
 use verge_sync::store::{
     Batch, Fault, LocalDisk, MetaValue, Outcome, Placed, Row, Store, StoreError,
 };
-use verge_sync::{Digest, RecordId};
+use verge_sync::{Digest, RecordId, Version};
 
 fn open(dir: &Path) -> Result<Store, StoreError> {
     Store::open(dir, Arc::new(LocalDisk))
@@ -301,6 +301,47 @@ fn one_process_owns_the_directory() {
 }
 
 #[test]
+fn a_version_is_on_the_shelf_from_one_write_to_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let version = |byte| Version::from_bytes([byte; 32]);
+    let write = |store: &Store, whole: &[u8], not_whole: &[u8]| {
+        let batch = Batch {
+            whole: whole.iter().map(|byte| version(*byte)).collect(),
+            not_whole: not_whole.iter().map(|byte| version(*byte)).collect(),
+            ..Batch::default()
+        };
+        store.records().write(batch).unwrap().wait().unwrap();
+    };
+    let held = |store: &Store| [1, 2, 3].map(|byte| store.shelf().holds(&version(byte)));
+    let store = open(dir.path()).unwrap();
+    let changes = store.shelf().changes();
+    write(&store, &[1, 2, 3, 2], &[]);
+    assert!(changes.has_changed().unwrap());
+    assert_eq!(held(&store), [true, true, true]);
+    write(&store, &[], &[3, 9]);
+    drop(store);
+    let store = open(dir.path()).unwrap();
+    assert_eq!(held(&store), [true, true, false]);
+    assert_eq!(store.shelf().versions().len(), 2);
+}
+
+/// A directory of the release before has a database without the shelf.
+#[test]
+fn a_database_of_schema_1_is_brought_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    put(&store, vec![row(1)]);
+    drop(store);
+    let connection = rusqlite::Connection::open(dir.path().join("verge.sqlite")).unwrap();
+    connection.execute_batch("DROP TABLE whole").unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    drop(connection);
+    let store = open(dir.path()).unwrap();
+    assert_eq!(ids(&store), [id(1)]);
+    assert_eq!(store.shelf().versions(), []);
+}
+
+#[test]
 fn a_newer_schema_is_refused_with_a_sentence() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()).unwrap());
@@ -309,11 +350,11 @@ fn a_newer_schema_is_refused_with_a_sentence() {
     let version: u32 = connection
         .pragma_query_value(None, "user_version", |r| r.get(0))
         .unwrap();
-    assert_eq!(version, 1);
+    assert_eq!(version, 2);
     connection.pragma_update(None, "user_version", 9).unwrap();
     drop(connection);
     let expected = format!(
-        "records database {} has schema 9, this release knows schemas up to 1: start the newer \
+        "records database {} has schema 9, this release knows schemas up to 2: start the newer \
          release of verge that wrote it",
         path.display()
     );

@@ -9,6 +9,7 @@ use super::{
 use crate::hosts::{Verdict, Wish};
 use crate::membership::InviteError;
 use crate::publish::{Publication, PublishError, Published, Publishing, RollBackError};
+use crate::receipts::Receipts;
 use crate::region::{self, NewSite, RegionView, Status, WriteError, naming};
 use crate::signing;
 use crate::ssh_key::{SshKeyDigest, SshKeyError};
@@ -47,6 +48,8 @@ pub struct Api {
     pub region: Arc<RegionView>,
     /// Builds and deploys.
     pub publishing: Arc<Publishing>,
+    /// Who holds what was published.
+    pub receipts: Receipts,
     /// Who belongs to the region.
     pub membership: Arc<Membership>,
     /// How URLs are shown.
@@ -465,7 +468,7 @@ impl Api {
             cause,
         };
         let published = self.publishing.publish(publication, &log).await?;
-        for text in self.last_lines(site, &published) {
+        for text in self.last_lines(site, &published).await {
             say(&log, text).await;
         }
         Ok(())
@@ -473,7 +476,7 @@ impl Api {
 
     /// What a publisher sees last: what is in place, where, and who holds it.
     #[must_use]
-    pub fn last_lines(&self, site: verge_sync::SiteId, published: &Published) -> Vec<String> {
+    pub async fn last_lines(&self, site: verge_sync::SiteId, published: &Published) -> Vec<String> {
         let mut lines = Vec::new();
         match published {
             Published::Unchanged(version) => {
@@ -485,7 +488,7 @@ impl Api {
             Published::Deployed(built) => {
                 lines.push(built.to_string());
                 lines.push(format!("version {} is live", built.version.short()));
-                lines.push("held by this node only: keep your copy".to_owned());
+                lines.push(self.receipts.sentence(built.version).await);
             }
         }
         let effect = self.region.effect();

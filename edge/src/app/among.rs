@@ -1,11 +1,13 @@
 //! The node among the others of its region: the port, the door, the clock, and the lists that
 //! removals name.
 
+use super::{fitness, housekeeping};
 use crate::admin::Membership;
 use crate::belief::{Belief, Witness};
 use crate::config::Config;
 use crate::kernel_clock;
 use crate::membership::Porter;
+use crate::receipts::Receipts;
 use crate::region::{META_NEWCOMER, RegionView, WriteError};
 use anyhow::Context;
 use std::collections::BTreeSet;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use verge_sync::clock::Clock;
+use verge_sync::content::{GatherConfig, Gatherer, Repairs, Sources as _, shown};
 use verge_sync::id::ProviderId;
 use verge_sync::net::{Network, NetworkConfig, Wall};
 use verge_sync::record::RemovalList;
@@ -33,6 +36,7 @@ pub(super) struct Among {
     /// What a steward asks about it.
     pub(super) membership: Arc<Membership>,
     network: Option<Arc<Network>>,
+    repairs: Repairs,
     tasks: JoinSet<()>,
 }
 
@@ -45,6 +49,7 @@ impl Among {
     ) -> anyhow::Result<Self> {
         let blocked = watch::Sender::new(Membership::read_blocked(store)?);
         let (callers, heard) = mpsc::channel(CALLERS_MAX);
+        let repairs = Repairs::default();
         let network = if config.listen.nodes.is_empty() {
             None
         } else {
@@ -52,6 +57,10 @@ impl Among {
                 listen: config.listen.nodes.clone(),
                 callers,
                 blocked: blocked.subscribe(),
+                store: store.clone(),
+                damaged: Box::new(housekeeping::found_by_peers(store.clone(), repairs.clone())),
+                send_bytes_per_second_max: config.exchange.send_bytes_per_second_max,
+                receive_bytes_per_second_max: config.exchange.receive_bytes_per_second_max,
             };
             let replica = Arc::clone(region.replica());
             let seed = &region.keys().seed;
@@ -72,10 +81,33 @@ impl Among {
             Arc::clone(region),
             network.clone(),
         ));
+        if let Some(network) = &network {
+            let gathering = GatherConfig {
+                provider: region.slot().provider,
+                at_once_max: config.exchange.at_once_max,
+            };
+            let (sources, effects) = (Arc::clone(network), region.watch());
+            let check = Arc::new(fitness::check);
+            let gatherer = Gatherer::new(
+                store.clone(),
+                sources,
+                effects,
+                gathering,
+                check,
+                repairs.clone(),
+            );
+            tasks.spawn(gatherer.run());
+            tasks.spawn(show_what_comes(
+                store.clone(),
+                Arc::clone(region),
+                Arc::clone(network),
+            ));
+        }
         let membership = Membership::new(store.clone(), porter, clock, blocked);
         Ok(Self {
             membership: Arc::new(membership),
             network,
+            repairs,
             tasks,
         })
     }
@@ -103,14 +135,43 @@ impl Among {
     /// Says goodbye to the others.
     pub(super) async fn stop(mut self) {
         self.tasks.shutdown().await;
-        if let Some(network) = self.network.and_then(Arc::into_inner) {
+        if let Some(network) = self.network {
             network.stop().await;
         }
+    }
+
+    /// What peers say that they hold.
+    pub(super) fn receipts(&self, region: &Arc<RegionView>) -> Receipts {
+        Receipts::new(Arc::clone(region), self.network.clone())
+    }
+
+    /// Where lost blobs are asked for.
+    pub(super) fn repairs(&self) -> &Repairs {
+        &self.repairs
     }
 
     /// The UDP address that others reach, the first one.
     pub(super) fn bound(&self) -> Option<std::net::SocketAddr> {
         self.network.as_ref()?.bound().first().copied()
+    }
+}
+
+/// Shows each version as soon as it is here, and only then tells the peers that it is.
+async fn show_what_comes(store: Store, region: Arc<RegionView>, network: Arc<Network>) {
+    let (mut shelf, mut effects) = (store.shelf().changes(), region.watch());
+    let mut last_shown = *shelf.borrow();
+    loop {
+        let versions = shown(&region.effect(), &store);
+        let now = *shelf.borrow_and_update();
+        if now != last_shown {
+            region.replica().show_again().await;
+            last_shown = now;
+        }
+        network.tell(versions);
+        tokio::select! {
+            changed = shelf.changed() => if changed.is_err() { return },
+            changed = effects.changed() => if changed.is_err() { return },
+        }
     }
 }
 

@@ -10,10 +10,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use verge_sync::Digest;
 use verge_sync::clock::stopwatch;
+use verge_sync::content::Repairs;
+use verge_sync::id::Version;
+use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use verge_sync::store::scrub::{Damage, ScrubConfig, Scrubber, recheck};
-use verge_sync::store::{Store, StoreError};
+use verge_sync::store::{Batch, Store, StoreError};
 
 /// The scrub reads a twentieth of the time: visitors notice nothing of it.
 const SCRUB_REST_PER_WORK: u32 = 19;
@@ -31,11 +35,31 @@ const GRACE: Duration = Duration::from_secs(3600);
 /// A blob that requests report over and over is looked at once a minute: enough to see that a
 /// publication has mended it, too seldom to cost anything.
 const BETWEEN_RECHECKS: Duration = Duration::from_secs(60);
+/// Versions that one write takes from the shelf.
+const NOT_WHOLE_PER_WRITE: usize = 4_096;
 /// Blobs whose last look is remembered, 48 bytes each; reports of more are left to the scrub.
 const RECHECKED_MAX: usize = 1024;
 
+/// What goes on for as long as the node runs.
+pub(super) fn start(
+    store: &Store,
+    region: &Arc<RegionView>,
+    repairs: &Repairs,
+    damages: mpsc::Receiver<body::Damage>,
+) -> Vec<JoinHandle<()>> {
+    let region = || Arc::clone(region);
+    vec![
+        tokio::spawn(recheck_reported(store.clone(), damages, repairs.clone())),
+        tokio::spawn(collect(store.clone(), region(), repairs.clone())),
+    ]
+}
+
 /// Starts to read everything again, round after round; `None` if the steward switched it off.
-pub(super) fn scrub(store: &Store, care: StoreCare) -> Result<Option<Scrubber>, StoreError> {
+pub(super) fn scrub(
+    store: &Store,
+    care: StoreCare,
+    repairs: &Repairs,
+) -> Result<Option<Scrubber>, StoreError> {
     if care.scrub_days == 0 {
         return Ok(None);
     }
@@ -43,19 +67,39 @@ pub(super) fn scrub(store: &Store, care: StoreCare) -> Result<Option<Scrubber>, 
         rest_per_work: SCRUB_REST_PER_WORK,
         between_rounds: Duration::from_secs(u64::from(care.scrub_days).saturating_mul(DAY_S)),
     };
-    Scrubber::start(store.clone(), config, |damage| tell(&damage)).map(Some)
+    let repairs = repairs.clone();
+    Scrubber::start(store.clone(), config, move |damage| tell(&damage, &repairs)).map(Some)
 }
 
-fn tell(damage: &Damage) {
+fn tell(damage: &Damage, repairs: &Repairs) {
     tracing::error!(
         blob = %damage.digest,
         moved_to = %damage.moved_to.display(),
-        "a stored blob was damaged and is no longer served: publish its site again, which makes it anew"
+        "a stored blob was damaged and is no longer served: it is asked for at the other nodes; if none has it, publish its site again"
     );
+    repairs.ask(damage.digest);
+}
+
+/// What a peer's request finds damaged: looked at on a thread of its own, since it reads the whole.
+pub(super) fn found_by_peers(store: Store, repairs: Repairs) -> impl Fn(Digest) + Send + Sync {
+    move |blob| {
+        let (store, repairs) = (store.clone(), repairs.clone());
+        drop(tokio::task::spawn_blocking(move || {
+            match recheck(&store, blob) {
+                Ok(Some(damage)) => tell(&damage, &repairs),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%blob, "look at a damaged blob: {error}"),
+            }
+        }));
+    }
 }
 
 /// Looks again at every blob that a request could not serve, and moves it aside if it is damaged.
-pub(super) async fn recheck_reported(store: Store, mut reports: mpsc::Receiver<body::Damage>) {
+async fn recheck_reported(
+    store: Store,
+    mut reports: mpsc::Receiver<body::Damage>,
+    repairs: Repairs,
+) {
     let mut lately = Lately::default();
     while let Some(body::Damage::Unreadable { blob } | body::Damage::Mismatch { blob }) =
         reports.recv().await
@@ -69,9 +113,10 @@ pub(super) async fn recheck_reported(store: Store, mut reports: mpsc::Receiver<b
             Ok::<_, StoreError>((damage, store.blobs().contains(&blob)?))
         });
         match checked.await {
-            Ok(Ok((Some(damage), _))) => tell(&damage),
+            Ok(Ok((Some(damage), _))) => tell(&damage, &repairs),
             Ok(Ok((None, false))) => {
-                tracing::error!(%blob, "a stored blob is missing: publish its site again, which makes it anew");
+                tracing::error!(%blob, "a stored blob is missing: it is asked for at the other nodes; if none has it, publish its site again");
+                repairs.ask(blob);
             }
             Ok(Ok((None, true))) => {
                 tracing::warn!(%blob, "a request could not read a stored blob, which is whole now");
@@ -100,13 +145,22 @@ impl Lately {
 }
 
 /// Removes what no kept deploy names, after the start and whenever records have changed since.
-pub(super) async fn collect(store: Store, region: Arc<RegionView>) {
+async fn collect(store: Store, region: Arc<RegionView>, repairs: Repairs) {
     let mut revision = store.records().revision();
     tokio::time::sleep(FIRST_COLLECTION).await;
     loop {
         revision.mark_unchanged();
-        let (store, region) = (store.clone(), Arc::clone(&region));
-        let collected = tokio::task::spawn_blocking(move || collect_once(&store, &region)).await;
+        let (store, region, repairs) = (store.clone(), Arc::clone(&region), repairs.clone());
+        let shelved = {
+            // A version comes on the shelf a moment before its deploy holds.
+            let _no_write_is_under_way = region.replica().lock().await;
+            Shelved::look(&store, &region)
+        };
+        let collected = tokio::task::spawn_blocking(move || {
+            shelved.tidy(&store, &repairs)?;
+            collect_once(&store, &region)
+        });
+        let collected = collected.await;
         match collected {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!("collect what nothing names: {error}"),
@@ -149,6 +203,58 @@ fn collect_once(store: &Store, region: &RegionView) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// What is on the shelf.
+struct Shelved {
+    kept: Vec<Version>,
+    others: Vec<Version>,
+}
+
+impl Shelved {
+    fn look(store: &Store, region: &RegionView) -> Self {
+        let kept = region.kept_versions();
+        let shelved = store.shelf().versions().into_iter();
+        let (kept, others) = shelved.partition(|version| kept.contains(version));
+        Self { kept, others }
+    }
+
+    /// Takes off what is kept no longer, before its blobs go; what is missing of the rest is asked
+    /// for.
+    fn tidy(self, store: &Store, repairs: &Repairs) -> anyhow::Result<()> {
+        for part in self.others.chunks(NOT_WHOLE_PER_WRITE) {
+            let batch = Batch {
+                not_whole: part.to_vec(),
+                ..Batch::default()
+            };
+            store.records().write(batch)?.wait()?;
+        }
+        for version in self.kept {
+            for blob in missing(store, version)? {
+                tracing::error!(%blob, %version, "a stored blob is missing: it is asked for at the other nodes");
+                repairs.ask(blob);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is not here of a version that was here whole.
+fn missing(store: &Store, version: Version) -> Result<Vec<Digest>, StoreError> {
+    let blobs = store.blobs();
+    let manifest = blobs.read_verified(&version.digest(), MANIFEST_BYTES_MAX);
+    let Some(manifest) = manifest.ok().flatten() else {
+        return Ok(vec![version.digest()]);
+    };
+    let manifest = Manifest::decode(manifest).ok();
+    let named = manifest.iter().flat_map(Manifest::blobs);
+    let mut missing = Vec::new();
+    for blob in named {
+        if blobs.bytes(&blob.digest)? != Some(blob.bytes) {
+            missing.push(blob.digest);
+        }
+    }
+    Ok(missing)
 }
 
 #[cfg(test)]

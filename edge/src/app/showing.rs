@@ -9,11 +9,12 @@ use crate::status_page::StatusPage;
 use crate::tls::{
     Certificate, CertificateError, Certificates, Fallback, LocalCa, TlsResolver, Validity,
 };
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use verge_sync::clock::Clock;
 use verge_sync::record::{Effect, Slot, Takeout};
+use verge_sync::store::Store;
 
 /// Where certificates come from.
 enum Source {
@@ -119,6 +120,7 @@ impl Certification {
 
 /// Puts what holds before visitors.
 pub(super) struct Showing {
+    store: Store,
     sites: Arc<Sites>,
     lan: Option<Arc<Lan>>,
     status: Arc<StatusPage>,
@@ -128,12 +130,14 @@ pub(super) struct Showing {
 
 impl Showing {
     pub(super) fn new(
+        store: Store,
         sites: Arc<Sites>,
         lan: Option<Arc<Lan>>,
         certification: Certification,
         clock: Clock,
     ) -> Self {
         Self {
+            store,
             sites,
             lan,
             status: Arc::default(),
@@ -156,20 +160,29 @@ impl Showing {
         self.show(effect, slot);
     }
 
+    /// Each site by the newest of its versions that is here whole; one of which none is here is
+    /// asked for later.
+    ///
     /// Certificates first, so that no handshake fails for a host that is already shown.
     pub(super) fn show(&self, effect: &Effect, slot: Slot) {
         let mut hosts = HashMap::new();
+        let mut awaited = HashSet::new();
         let mut listed = Vec::new();
         for (name, id) in effect.hosts() {
             let Some(site) = effect.site(&id) else {
                 continue;
             };
-            let head = site.head();
-            let Some(head) = head.filter(|_head| effect.serves(&slot.provider, &id)) else {
+            if site.head().is_none() || !effect.serves(&slot.provider, &id) {
                 continue;
-            };
-            match Host::parse(name) {
-                Ok(host) => {
+            }
+            let shelf = self.store.shelf();
+            let versions = site.kept().map(|deploy| deploy.body().version);
+            let shown = versions.into_iter().find(|version| shelf.holds(version));
+            match (Host::parse(name), shown) {
+                (Ok(host), None) => {
+                    awaited.insert(host);
+                }
+                (Ok(host), Some(version)) => {
                     if !site.body.private {
                         listed.push(host.clone());
                     }
@@ -177,22 +190,22 @@ impl Showing {
                         host,
                         SiteAt {
                             site: id,
-                            version: head.body().version,
+                            version,
                             takeout_public: site.body.takeout == Takeout::Public,
                             left: left_versions(site),
                         },
                     );
                 }
-                Err(error) => tracing::warn!(%error, "a host in effect cannot be served"),
+                (Err(error), _) => tracing::warn!(%error, "a host in effect cannot be served"),
             }
         }
         let zone = &effect.chain.current().body.zones.admin_zone;
         let zone = Host::parse(zone).ok();
-        let covered = hosts.keys().cloned().collect();
+        let covered = hosts.keys().chain(&awaited).cloned().collect();
         self.certification
             .cover(covered, zone.as_ref(), &self.clock);
         self.status.stand_at(zone);
-        self.sites.replace(hosts);
+        self.sites.replace_all(hosts, awaited);
         if let Some(lan) = &self.lan {
             lan.show(listed);
         }

@@ -254,6 +254,14 @@ pub(super) fn busy() -> Head {
     head
 }
 
+/// 503 while the site is on its way to this node: from another one it may be had.
+pub(super) fn awaited() -> Head {
+    let mut head = page(StatusCode::SERVICE_UNAVAILABLE);
+    head.headers
+        .insert(RETRY_AFTER, HeaderValue::from_static("30"));
+    head
+}
+
 /// As [`page`], and the connection ends: what follows on it cannot be told apart.
 pub(super) fn closing_page(status: StatusCode) -> Head {
     let mut head = page(status);

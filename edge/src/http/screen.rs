@@ -101,15 +101,17 @@ fn try_screen<B: http_body::Body>(
         check_method(request)?;
         return Err(Box::new(status_page::answer(status, request.uri().path())));
     }
-    let site = host.as_ref().and_then(|host| door.sites.find(host));
-    let (Some(host), Some(site)) = (host, site) else {
+    let host = host.ok_or_else(|| page(StatusCode::MISDIRECTED_REQUEST))?;
+    let site = door.sites.find(&host);
+    if site.is_none() && !door.sites.is_awaited(&host) {
         return Err(page(StatusCode::MISDIRECTED_REQUEST));
-    };
+    }
     if told.is_none() {
         check_name(door, &transport.channel, &host)?;
     }
     check_expectation(request)?;
     check_method(request)?;
+    let site = site.ok_or_else(|| explained(respond::awaited()))?;
     let secure = (!is_secure).then(|| https_location(door, &host, request.uri()));
     if let Some(location) = secure.flatten() {
         let status = StatusCode::PERMANENT_REDIRECT;

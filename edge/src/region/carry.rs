@@ -134,6 +134,7 @@ impl RegionView {
                     provider: slot.provider,
                     ..deploy
                 };
+                turn.whole.push(deploy.version);
                 let record = turn.node.deploy(&turn.effect, id, deploy)?;
                 turn.add(record);
             }

@@ -41,6 +41,9 @@ pub struct Status {
     pub site_count: usize,
     /// Of these, with a version in place.
     pub published_count: usize,
+    /// Of these, with the version in place here whole; the others are on their way, or are not to be
+    /// here.
+    pub here_count: usize,
     /// Deploys in effect.
     pub deploy_count: usize,
     /// The other nodes of the region.
@@ -115,6 +118,13 @@ pub struct ClockLine {
 }
 
 impl RegionView {
+    /// Whether the version in place is here whole.
+    fn is_here(&self, site: &SiteEffect) -> bool {
+        let shelf = self.store.shelf();
+        site.head()
+            .is_some_and(|head| shelf.holds(&head.body().version))
+    }
+
     /// How things stand; `wall_s` and `belief` are the clock's.
     pub async fn status(&self, wall_s: u64, belief: Belief) -> Status {
         let core = self.replica.lock().await;
@@ -159,6 +169,7 @@ impl RegionView {
             quarantined,
             site_count: sites.len(),
             published_count: sites.iter().filter(|site| site.head().is_some()).count(),
+            here_count: sites.iter().filter(|site| self.is_here(site)).count(),
             deploy_count: sites.iter().map(|site| site.deploys.len()).sum(),
             peers: peers.collect(),
             asking: Vec::new(),
@@ -242,8 +253,8 @@ impl Status {
             format!("site zone  {}", self.site_zone),
             format!("providers  {}", self.provider_count),
             format!(
-                "sites      {} ({} published, {} deploys in effect)",
-                self.site_count, self.published_count, self.deploy_count
+                "sites      {} ({} published, {} of them here, {} deploys in effect)",
+                self.site_count, self.published_count, self.here_count, self.deploy_count
             ),
             format!("records    {}", self.record_count),
         ];

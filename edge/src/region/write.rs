@@ -380,7 +380,7 @@ impl RegionView {
         check_may_deploy(&self.effect(), self.keys.node(), site).map(drop)
     }
 
-    /// Puts a version in place; whose it is and by whom is filled in.
+    /// Puts a version in place that is here whole; whose it is and by whom is filled in.
     ///
     /// # Errors
     /// [`WriteError`]; nothing was written then.
@@ -393,6 +393,7 @@ impl RegionView {
                 provider: turn.slot.provider,
                 ..deploy
             };
+            turn.whole.push(body.version);
             let record = turn.node.deploy(&turn.effect, site, body)?;
             turn.add(record);
             Ok(())

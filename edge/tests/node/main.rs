@@ -11,6 +11,7 @@ mod support;
 mod bad_input;
 mod collection;
 mod commands;
+mod compare;
 mod damage;
 mod harness;
 mod hosts;

@@ -1,41 +1,10 @@
 //! `git push` becomes a page: a real node, real git over real SSH, real TLS.
 
-use crate::harness::{
-    Node, Publisher, block_on, count, files, fixture, get, init, page, proving, text,
-};
+use crate::compare::{real_folder, serves};
+use crate::harness::{Node, Publisher, block_on, count, fixture, get, init, page, proving, text};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use verge_edge::cli::client::Protocol;
-
-const CODINGS: [&str; 4] = ["br", "zstd", "gzip", "identity"];
-
-/// The URL path under which a published file is found without a redirect: clean, unless another
-/// file has that very name.
-fn url(path: &str, all: &[String]) -> String {
-    let index = path == "index.html" || path.ends_with("/index.html");
-    let clean = if index {
-        path.strip_suffix("index.html").unwrap()
-    } else {
-        path.strip_suffix(".html").unwrap_or(path)
-    };
-    let is_taken = clean != path && all.iter().any(|other| other == clean);
-    let mut url = String::from("/");
-    for byte in if is_taken { path } else { clean }.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            url.push(char::from(byte));
-        } else {
-            url.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    url
-}
-
-fn is_published(path: &str) -> bool {
-    let hidden = path
-        .split('/')
-        .any(|s| s.starts_with('.') && s != ".well-known");
-    !hidden && !["_redirects", "_headers", "verge.toml"].contains(&path)
-}
 
 /// Pushes `folder` and compares every file in every coding with what comes back.
 fn pushed_and_fetched_byte_for_byte(folder: &Path, protocols: &[Protocol]) {
@@ -45,36 +14,7 @@ fn pushed_and_fetched_byte_for_byte(folder: &Path, protocols: &[Protocol]) {
     publisher.commit("all of it");
     let log = publisher.push_ok(&node, "real", "main");
     assert!(log.contains("https://real.sites.localhost:"), "{log}");
-    let all: Vec<String> = files(&publisher.work())
-        .into_iter()
-        .filter(|path| is_published(path))
-        .collect();
-    let visitor = node.visitor();
-    let host = "real.sites.localhost";
-    block_on(async {
-        for protocol in protocols {
-            let mut session = visitor.connect(*protocol, host).await.unwrap();
-            for path in &all {
-                let published = std::fs::read(publisher.work().join(path)).unwrap();
-                let url = url(path, &all);
-                for coding in CODINGS {
-                    let answer = session.get(&url, coding).await.unwrap();
-                    assert_eq!(answer.head.status, 200, "{url}");
-                    let sent = answer.field("content-encoding");
-                    assert!(
-                        sent.is_empty() || sent == coding,
-                        "{url}: asked {coding}, got {sent}"
-                    );
-                    assert!(
-                        answer.body == published,
-                        "{url} in {coding} has other bytes"
-                    );
-                    let length = answer.encoded.len().to_string();
-                    assert_eq!(answer.field("content-length"), length, "{url}");
-                }
-            }
-        }
-    });
+    serves(&node, "real.sites.localhost", &publisher.work(), protocols);
 }
 
 #[test]
@@ -102,22 +42,6 @@ fn debian_handbook_comes_back_byte_for_byte_when_proving() {
         let folder = real_folder(path.to_str().unwrap());
         pushed_and_fetched_byte_for_byte(folder.path(), &[Protocol::Http2]);
     }
-}
-
-/// A Debian package's documentation, with links that leave it followed.
-fn real_folder(path: &str) -> tempfile::TempDir {
-    assert!(
-        Path::new(path).is_dir(),
-        "{path} is missing: `make test` installs it"
-    );
-    let folder = tempfile::tempdir().unwrap();
-    let copied = std::process::Command::new("cp")
-        .arg("-rLT")
-        .arg(path)
-        .arg(folder.path())
-        .status();
-    assert!(copied.unwrap().success());
-    folder
 }
 
 #[test]

@@ -5,6 +5,9 @@
     reason = "what fails here fails the test"
 )]
 
+#[path = "../node/compare.rs"]
+#[allow(dead_code, reason = "shared with the tests of one node")]
+mod compare;
 #[path = "../node/harness.rs"]
 #[allow(
     dead_code,
@@ -20,6 +23,7 @@ mod support;
 
 mod away;
 mod chain;
+mod content;
 mod fork;
 mod joining;
 mod names;

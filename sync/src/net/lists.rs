@@ -1,23 +1,22 @@
-//! The lists that removals name, from one member to another: a stream each, beside the records.
+//! The lists that removals name, from one member to another.
 //!
 //! The one asks with a digest, the other answers with the bytes, in messages, or with none. Only
 //! lists that a step of the region names are given out.
 
+use super::asks::Ask;
 use super::message::MESSAGE_BYTES_MAX;
 use super::replica::Replica;
 use super::stream::{self, StreamError};
 use crate::digest::Digest;
 use crate::record::RemovalList;
-use iroh::endpoint::{Connection, RecvStream, SendStream};
+use iroh::endpoint::{Connection, SendStream};
 
 /// Asks for the list; none if the peer does not have it.
 pub(super) async fn ask(
     connection: &Connection,
     digest: Digest,
 ) -> Result<Option<Vec<u8>>, StreamError> {
-    let opened = connection.open_bi().await;
-    let (mut send, mut receive) = opened.map_err(|error| StreamError::Broken(error.to_string()))?;
-    stream::send(&mut send, digest.as_bytes()).await?;
+    let (_send, mut receive) = Ask::List(digest).open(connection).await?;
     let mut bytes = Vec::new();
     loop {
         match stream::receive(&mut receive).await {
@@ -32,27 +31,12 @@ pub(super) async fn ask(
     Ok(Some(bytes).filter(|bytes| Digest::of(bytes) == digest))
 }
 
-/// Answers who asks, one after the other, until the connection ends; gives why it ended.
-pub(super) async fn serve(connection: &Connection, replica: &Replica) -> String {
-    loop {
-        let answered = match connection.accept_bi().await {
-            Ok((send, receive)) => answer(send, receive, replica).await,
-            Err(error) => return error.to_string(),
-        };
-        if let Err(error) = answered {
-            return error.to_string();
-        }
-    }
-}
-
-async fn answer(
+/// Sends the list, or nothing if it is not here.
+pub(super) async fn answer(
     mut send: SendStream,
-    mut receive: RecvStream,
+    digest: Digest,
     replica: &Replica,
 ) -> Result<(), StreamError> {
-    let asked = stream::receive(&mut receive).await?;
-    let digest = asked.try_into().map(Digest::from_bytes);
-    let digest = digest.map_err(|asked: Vec<u8>| StreamError::TooLong(asked.len()))?;
     let list = replica.list(digest).await.unwrap_or_default();
     for part in list.chunks(MESSAGE_BYTES_MAX) {
         stream::send(&mut send, part).await?;

@@ -8,6 +8,9 @@
 //! reconciliation brings it again.
 
 mod aside;
+mod asks;
+mod blobs;
+mod bucket;
 mod endpoint;
 mod exchange;
 mod holding;
@@ -17,6 +20,7 @@ mod message;
 mod network;
 mod peer;
 mod reach;
+mod receipts;
 mod replica;
 mod stream;
 

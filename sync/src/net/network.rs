@@ -4,17 +4,23 @@
 //! ([`Replica::run`]), and two for each connection, which read and write. All end with the
 //! [`Network`]. Nothing is kept over a crash: who belongs and where they are is in the records.
 
+use super::asks::{Answers, peer_is_near};
+use super::blobs::{self, Outlet};
+use super::bucket::Bucket;
 use super::endpoint::{Close, Endpoint, EndpointError, JOIN_ALPN, RECORDS_ALPN, close, node_id};
 use super::join::Caller;
 use super::lists;
 use super::reach::{LINKS_MAX, Other, is_near, sought, to_dial};
+use super::receipts::Receipts;
 use super::replica::Replica;
 use super::stream::{self, StreamError};
 use crate::clock::stopwatch;
+use crate::content::{FetchError, Size, Source, Sources};
 use crate::digest::Digest;
-use crate::id::NodeId;
+use crate::id::{NodeId, Version};
 use crate::keys::Seed;
 use crate::record::Effect;
+use crate::store::{Partial, Store};
 use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -39,6 +45,8 @@ const SETTLED_TIME: Duration = Duration::from_secs(10);
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// Who sent what is no message is not heard for so long.
 const FAULT_REST: Duration = Duration::from_secs(60);
+/// Records go before what is asked beside them, which has 0.
+const RECORDS_PRIORITY: i32 = 1;
 /// A list of a removal is a few hundred KB.
 const LIST_TIME: Duration = Duration::from_secs(30);
 /// An address that is a name is asked of the system's resolver for so long.
@@ -52,12 +60,20 @@ pub struct NetworkConfig {
     pub callers: mpsc::Sender<Caller>,
     /// Nodes that this one has nothing to do with, whatever the records say.
     pub blocked: watch::Receiver<BTreeSet<NodeId>>,
+    /// Where the blobs are that peers ask for.
+    pub store: Store,
+    /// Blobs that turn out to be damaged when a peer asks for them.
+    pub damaged: Box<dyn Fn(Digest) + Send + Sync>,
+    /// What may go to peers that are not near, and come from them, in bytes a second; 0 is no limit.
+    pub send_bytes_per_second_max: u64,
+    /// See there.
+    pub receive_bytes_per_second_max: u64,
 }
 
 /// A node that is connected, or tries to be.
 pub struct Network {
     shared: Arc<Shared>,
-    tasks: JoinSet<()>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 struct Shared {
@@ -72,6 +88,10 @@ struct Shared {
     serials: AtomicU64,
     /// Peers that broke the protocol, and until when they are not heard.
     faulty: Mutex<BTreeMap<NodeId, Instant>>,
+    answers: Arc<Answers>,
+    downlink: Option<Bucket>,
+    /// Grows whenever a peer comes or goes.
+    peers: watch::Sender<u64>,
 }
 
 /// An open connection.
@@ -97,6 +117,16 @@ impl Network {
         config: NetworkConfig,
     ) -> Result<Self, EndpointError> {
         let endpoint = Endpoint::bind(seed, &config.listen).await?;
+        let outlet = Outlet::new(
+            config.store,
+            config.send_bytes_per_second_max,
+            config.damaged,
+        );
+        let answers = Answers {
+            replica: Arc::clone(&replica),
+            outlet,
+            receipts: Receipts::default(),
+        };
         let shared = Arc::new(Shared {
             me: seed.node_id(),
             endpoint,
@@ -107,6 +137,9 @@ impl Network {
             changed: Notify::new(),
             serials: AtomicU64::new(0),
             faulty: Mutex::default(),
+            answers: Arc::new(answers),
+            downlink: Bucket::new(config.receive_bytes_per_second_max),
+            peers: watch::Sender::new(0),
         });
         shared.admit_members();
         let mut tasks = JoinSet::new();
@@ -115,7 +148,10 @@ impl Network {
         tasks.spawn(async move { judging.run().await });
         tasks.spawn(async move { accepting.accept().await });
         tasks.spawn(async move { dialing.dial().await });
-        Ok(Self { shared, tasks })
+        Ok(Self {
+            shared,
+            tasks: Mutex::new(tasks),
+        })
     }
 
     /// The sockets that are bound.
@@ -146,9 +182,18 @@ impl Network {
         None
     }
 
+    /// A number that changes whenever a receipt comes or goes.
+    #[must_use]
+    pub fn receipts(&self) -> watch::Receiver<u64> {
+        self.shared.answers.receipts.changes()
+    }
+
     /// Says goodbye to every peer, and ends.
-    pub async fn stop(mut self) {
-        self.tasks.abort_all();
+    pub async fn stop(&self) {
+        {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.abort_all();
+        }
         for link in self.shared.links().values() {
             close(&link.connection, Close::Stopping);
         }
@@ -393,6 +438,8 @@ impl Shared {
         drop(links);
         tracing::info!(peer = %peer.short(), "connected");
         self.changed.notify_one();
+        self.peers
+            .send_modify(|count| *count = count.wrapping_add(1));
         true
     }
 
@@ -404,11 +451,15 @@ impl Shared {
         connection: Connection,
         (send, receive): (SendStream, RecvStream),
     ) {
+        if send.set_priority(RECORDS_PRIORITY).is_err() {
+            tracing::debug!(peer = %peer.short(), "gone before the first word");
+        }
         self.replica.connect(peer, serial).await;
         let why = tokio::select! {
             why = self.read(peer, receive) => why,
             why = self.write(peer, send) => why,
-            why = lists::serve(&connection, &self.replica) => why,
+            why = self.answers.serve(peer, &connection) => why,
+            why = self.tell(&connection) => why,
             error = connection.closed() => error.to_string(),
         };
         close(&connection, Close::Done);
@@ -416,10 +467,13 @@ impl Shared {
         let mut links = self.links();
         if links.get(&peer).is_some_and(|link| link.serial == serial) {
             links.remove(&peer);
+            self.answers.receipts.forget(&peer);
             tracing::info!(peer = %peer.short(), %why, "no longer connected");
         }
         drop(links);
         self.changed.notify_one();
+        self.peers
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     async fn read(&self, peer: NodeId, mut receive: RecvStream) -> String {
@@ -436,12 +490,25 @@ impl Shared {
                 }
             }
             if let Err(fault) = self.replica.hear(&peer, &bytes).await {
-                tracing::warn!(peer = %peer.short(), %fault, "not heard for a minute");
-                let until = stopwatch() + FAULT_REST;
-                let mut faulty = self.faulty.lock().unwrap_or_else(PoisonError::into_inner);
-                faulty.insert(peer, until);
+                self.rest_from(peer, &fault);
                 return fault.to_string();
             }
+        }
+    }
+
+    /// Hears nothing of `peer` for a while.
+    fn rest_from(&self, peer: NodeId, fault: &dyn std::fmt::Display) {
+        tracing::warn!(peer = %peer.short(), %fault, "not heard for a minute");
+        let until = stopwatch() + FAULT_REST;
+        let mut faulty = self.faulty.lock().unwrap_or_else(PoisonError::into_inner);
+        faulty.insert(peer, until);
+    }
+
+    /// Tells the peer what is here whole; ends with the connection alone.
+    async fn tell(&self, connection: &Connection) -> String {
+        match self.answers.receipts.speak(connection).await {
+            Ok(()) => "the node stops".to_owned(),
+            Err(error) => error.to_string(),
         }
     }
 
@@ -463,6 +530,53 @@ impl Shared {
                 return "the node stops".to_owned();
             }
         }
+    }
+}
+
+/// Content comes over the connections that records come over.
+impl Sources for Network {
+    fn peers(&self) -> Vec<Source> {
+        let links = self.shared.links();
+        let peers = links.iter().filter(|(_, link)| !link.is_leaving);
+        peers
+            .map(|(node, link)| Source {
+                node: *node,
+                is_near: peer_is_near(&link.connection),
+            })
+            .collect()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.peers.subscribe()
+    }
+
+    async fn fetch(
+        &self,
+        peer: NodeId,
+        size: Size,
+        partial: &mut Partial,
+    ) -> Result<(), FetchError> {
+        let connection = {
+            let links = self.shared.links();
+            links.get(&peer).map(|link| link.connection.clone())
+        };
+        let connection = connection.ok_or_else(|| FetchError::Broken("it is gone".to_owned()))?;
+        let downlink = self.shared.downlink.as_ref();
+        let downlink = downlink.filter(|_| !peer_is_near(&connection));
+        let fetched = blobs::fetch(&connection, size, partial, downlink).await;
+        if let Err(fault @ FetchError::Wrong(_)) = &fetched {
+            self.shared.rest_from(peer, fault);
+            close(&connection, Close::Fault);
+        }
+        fetched
+    }
+
+    fn holders(&self, version: &Version) -> BTreeSet<NodeId> {
+        self.shared.answers.receipts.holders(version)
+    }
+
+    fn tell(&self, versions: BTreeSet<Version>) {
+        self.shared.answers.receipts.tell(versions);
     }
 }
 

@@ -10,7 +10,7 @@ use super::holding::Taken;
 use super::message::Signal;
 use crate::clock::stopwatch;
 use crate::digest::Digest;
-use crate::id::{NodeId, RecordId};
+use crate::id::{NodeId, RecordId, Version};
 use crate::record::{Effect, Record, Refusal, RemovalList};
 use crate::store::{Batch, MetaValue, Placed, Row, Store, StoreError};
 use std::collections::BTreeMap;
@@ -69,6 +69,8 @@ pub struct Commit {
     pub effect: Arc<Effect>,
     /// Values that go with them.
     pub meta: Vec<(String, MetaValue)>,
+    /// Versions that they put in place, and that are here whole.
+    pub whole: Vec<Version>,
 }
 
 /// Why nothing was written.
@@ -167,7 +169,8 @@ impl Replica {
         let batch = Batch {
             rows: commit.records.iter().map(|record| row(record)).collect(),
             meta: commit.meta,
-            gone: Vec::new(),
+            whole: commit.whole,
+            ..Batch::default()
         };
         let outcome = self.store.records().write(batch)?.await?;
         if outcome.placed.iter().any(|placed| *placed != Placed::New) {
@@ -182,6 +185,12 @@ impl Replica {
         self.publish(core);
         self.stir.notify_one();
         Ok(())
+    }
+
+    /// Puts what holds before visitors once more: what is here of it has changed.
+    pub async fn show_again(&self) {
+        let core = self.lock().await;
+        (self.show)(core.exchange.holding().effect());
     }
 
     /// Takes up the list of a removal: that binds from now on.
@@ -289,7 +298,7 @@ impl Replica {
             let batch = Batch {
                 rows: core.unstored.get(..count).unwrap_or_default().to_vec(),
                 gone: core.gone.get(..gone_count).unwrap_or_default().to_vec(),
-                meta: Vec::new(),
+                ..Batch::default()
             };
             self.store.records().write(batch)?.await?;
             core.unstored.drain(..count);

@@ -6,7 +6,7 @@
 use super::error::{At, StoreError};
 use super::records::{Batch, MetaValue, Outcome, Placed, Row};
 use crate::digest::Digest;
-use crate::id::RecordId;
+use crate::id::{RecordId, Version};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::fs::OpenOptions;
@@ -31,6 +31,10 @@ const MIGRATIONS: &[&str] = &[
      CREATE TABLE meta (
          key   TEXT NOT NULL PRIMARY KEY,
          value ANY  NOT NULL
+     ) STRICT, WITHOUT ROWID;",
+    // The versions that are here whole and were checked.
+    "CREATE TABLE whole (
+         version BLOB NOT NULL PRIMARY KEY CHECK (length(version) = 32)
      ) STRICT, WITHOUT ROWID;",
 ];
 
@@ -137,6 +141,16 @@ impl Database {
             .map_err(|error| self.error(error))
     }
 
+    /// The versions that are here whole.
+    pub(super) fn whole(&self) -> Result<Vec<Version>, StoreError> {
+        let read = || -> rusqlite::Result<Vec<Version>> {
+            let mut statement = self.connection.prepare("SELECT version FROM whole")?;
+            let versions = statement.query_map([], |row| Ok(Version::from_bytes(row.get(0)?)))?;
+            versions.collect()
+        };
+        read().map_err(|error| self.error(error))
+    }
+
     fn error(&self, error: rusqlite::Error) -> StoreError {
         StoreError::database(&self.path, error)
     }
@@ -181,6 +195,16 @@ fn apply(connection: &mut Connection, batches: &[&Batch]) -> rusqlite::Result<Ve
         }
         for (key, value) in &batch.meta {
             put_meta(&transaction, key, value)?;
+        }
+        for version in &batch.whole {
+            transaction
+                .prepare_cached("INSERT OR IGNORE INTO whole (version) VALUES (?1)")?
+                .execute([version.as_bytes()])?;
+        }
+        for version in &batch.not_whole {
+            transaction
+                .prepare_cached("DELETE FROM whole WHERE version = ?1")?
+                .execute([version.as_bytes()])?;
         }
         outcomes.push(outcome);
     }

@@ -1,8 +1,9 @@
 //! What a node keeps: blobs as files and records in a database, under one directory that one
 //! process owns.
 //!
-//! `blobs/` and `verge.sqlite` are the truth; `staging/` is emptied at each start, `damaged/` holds
-//! what [`scrub`] moved out of the way, `lock` is held while the store is open. All that becomes
+//! `blobs/` and `verge.sqlite` are the truth; `staging/` is emptied at each start, `partial/` has the
+//! first parts of blobs that peers are sending, `damaged/` holds what [`scrub`] moved out of the
+//! way, `lock` is held while the store is open. All that becomes
 //! durable goes through [`durable`]. One thread writes the database (see [`records`]); it ends when
 //! the last clone of the [`Store`] is dropped.
 
@@ -13,15 +14,19 @@ pub mod durable;
 mod error;
 mod gc;
 pub mod pace;
+mod partial;
 pub mod records;
 pub mod scrub;
+mod shelf;
 
 pub use blob_file::BlobFile;
 pub use blobs::{Blobs, Held, Staged};
 pub use durable::{Disk, LocalDisk, create_file_durably, remove_file_durably, write_file_durably};
 pub use error::{Fault, StoreError};
 pub use gc::{BlobPin, Collected};
+pub use partial::Partial;
 pub use records::{Batch, MetaValue, Outcome, PendingWrite, Placed, Records, Row};
+pub use shelf::Shelf;
 
 use crate::digest::Digest;
 use error::At;
@@ -48,6 +53,7 @@ struct Inner {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     records: Records,
+    shelf: Arc<Shelf>,
     blobs: Blobs,
     staging_count: AtomicU64,
     _lock: DirLock,
@@ -64,11 +70,11 @@ impl Store {
     pub fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
         ensure_dir(&*disk, dir)?;
         let lock = DirLock::take(dir)?;
-        for name in ["blobs", "staging", "damaged"] {
+        for name in ["blobs", "staging", "partial", "damaged"] {
             ensure_dir(&*disk, &dir.join(name))?;
         }
         empty(&*disk, &dir.join("staging"))?;
-        let records = Records::open(&dir.join("verge.sqlite"))?;
+        let (records, shelf) = Records::open(&dir.join("verge.sqlite"))?;
         let blobs = Blobs::new(dir, Arc::clone(&disk), Arc::new(Marks::default()));
         // Not only what is new: a process that was killed may have left names that are not durable.
         blobs.sync_names()?;
@@ -80,6 +86,7 @@ impl Store {
             dir,
             disk,
             records,
+            shelf,
             blobs,
             staging_count,
             _lock: lock,
@@ -92,6 +99,10 @@ impl Store {
         &self.0.dir
     }
 
+    fn disk(&self) -> &dyn Disk {
+        &*self.0.disk
+    }
+
     /// The blobs.
     #[must_use]
     pub fn blobs(&self) -> &Blobs {
@@ -102,6 +113,12 @@ impl Store {
     #[must_use]
     pub fn records(&self) -> &Records {
         &self.0.records
+    }
+
+    /// The versions that are here whole.
+    #[must_use]
+    pub fn shelf(&self) -> &Shelf {
+        &self.0.shelf
     }
 
     /// Keeps blobs from being collected while the pin lives. Whoever reuses a blob pins it before

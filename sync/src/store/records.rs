@@ -8,8 +8,9 @@
 
 use super::database::Database;
 use super::error::{At, StoreError};
+use super::shelf::Shelf;
 use crate::clock::stopwatch;
-use crate::id::RecordId;
+use crate::id::{RecordId, Version};
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -71,6 +72,10 @@ pub struct Batch {
     pub gone: Vec<RecordId>,
     /// Keys and their new values.
     pub meta: Vec<(String, MetaValue)>,
+    /// Versions that are on the [`Shelf`] from now on.
+    pub whole: Vec<Version>,
+    /// Versions that are no longer.
+    pub not_whole: Vec<Version>,
 }
 
 /// What became of one record.
@@ -130,13 +135,15 @@ struct Write {
 }
 
 impl Records {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path) -> Result<(Self, Arc<Shelf>), StoreError> {
         let database = Database::open(path)?;
+        let shelf = Arc::new(Shelf::new(database.whole()?));
         let (commands, inbox) = sync_channel(WAITING_COUNT_MAX);
         let (revision_sender, revision) = watch::channel(0);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let writer = Writer {
             database,
+            shelf: Arc::clone(&shelf),
             revision: revision_sender,
             waiting_bytes: Arc::clone(&waiting_bytes),
             gathered: Vec::new(),
@@ -146,12 +153,13 @@ impl Records {
         let writer = thread
             .spawn(move || writer.run(&inbox))
             .at("start the writer of", path)?;
-        Ok(Self {
+        let records = Self {
             commands,
             waiting_bytes,
             revision,
             writer: Some(writer),
-        })
+        };
+        Ok((records, shelf))
     }
 
     /// Writes records; see [`Self::write`].
@@ -284,7 +292,8 @@ fn check_batch(batch: &Batch) -> Result<usize, StoreError> {
         check_bytes(format!("record {}", row.id), row_bytes, ROW_BYTES_MAX)?;
         bytes = bytes.saturating_add(row_bytes).saturating_add(ENTRY_BYTES);
     }
-    bytes = bytes.saturating_add(batch.gone.len().saturating_mul(32));
+    let ids = [batch.gone.len(), batch.whole.len(), batch.not_whole.len()];
+    bytes = bytes.saturating_add(ids.iter().sum::<usize>().saturating_mul(32));
     for (key, value) in &batch.meta {
         let value_bytes = match value {
             MetaValue::Number(_) => 8,
@@ -314,6 +323,7 @@ fn check_bytes(what: String, bytes: usize, bytes_max: usize) -> Result<(), Store
 /// The thread's own state.
 struct Writer {
     database: Database,
+    shelf: Arc<Shelf>,
     revision: watch::Sender<u64>,
     waiting_bytes: Arc<AtomicUsize>,
     gathered: Vec<Write>,
@@ -377,6 +387,9 @@ impl Writer {
         if outcomes.iter().any(Outcome::has_changed_records) {
             self.revision.send_modify(|revision| *revision += 1);
         }
+        let batches = writes.iter().map(|write| &write.batch);
+        self.shelf
+            .change(batches.map(|batch| (batch.whole.as_slice(), batch.not_whole.as_slice())));
         for (write, outcome) in writes.into_iter().zip(outcomes) {
             resolve(write, Ok(outcome));
         }

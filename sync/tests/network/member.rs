@@ -50,6 +50,10 @@ impl Member {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             callers,
             blocked,
+            store: store.clone(),
+            damaged: Box::new(|_blob| {}),
+            send_bytes_per_second_max: 0,
+            receive_bytes_per_second_max: 0,
         };
         let seed = seed(number);
         let network = Network::start(&seed, Arc::clone(&replica), config);
@@ -85,6 +89,7 @@ impl Member {
             records: vec![record],
             effect: Arc::new(effect),
             meta: vec![],
+            whole: vec![],
         };
         self.replica.commit(&mut core, commit).await.unwrap();
     }

@@ -1,0 +1,505 @@
+//! The task that brings what is missing.
+//!
+//! Owns what it remembers of sources and failures; [`Gatherer::run`] ends when it is dropped, and
+//! what was under way with it. A crash loses nothing but that memory: what came is in `partial/`
+//! and `blobs/`, and is not asked for again. Limits: so many items at once, one at a time for each
+//! blob, sizes checked before a byte is asked for.
+
+use super::plan::{Arrivals, Conduct, Here, Item, Memory, missing};
+use super::turns::Turns;
+use super::{FetchError, Size, Sources};
+use crate::clock::stopwatch;
+use crate::digest::Digest;
+use crate::id::{ProviderId, Version};
+use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use crate::record::Effect;
+use crate::store::{Batch, Store, StoreError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What a manifest of 16 MiB can name.
+const SEQUENCE_BYTES_MAX: u64 = 16 << 20;
+/// A history has 16 bundles before it becomes one; a later release may allow more.
+const HISTORY_COUNT_MAX: u64 = 256;
+/// The longest bundle of a history, and the longest blob that is repaired: a push is 512 MiB.
+const BLOB_BYTES_MAX: u64 = 1 << 30;
+/// What nobody could give is asked for again after so long, doubled each time, or as soon as a
+/// peer comes.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(120);
+/// A full disk is tried again after so long.
+const FULL_REST: Duration = Duration::from_secs(60);
+/// Lost blobs that wait to be brought.
+const LOST_MAX: usize = 4_096;
+/// Nothing is due for so long: a wake-up an hour costs nothing.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Looks at a version whose blobs are all here: whether every coding decodes to what the manifest
+/// says. The second version is one that was checked and may share much with it.
+pub type Check = dyn Fn(&Store, &Manifest, Option<Version>) -> Result<(), Unfit> + Send + Sync;
+
+/// Why a version is not shown though its blobs are here.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// Whoever made it made it wrong: it is not tried again.
+    #[error("{0}")]
+    Wrong(String),
+    /// A blob is damaged on this disk, and was moved aside.
+    #[error("blob {0} is damaged")]
+    Damaged(Digest),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How a node gathers.
+#[derive(Debug, Clone, Copy)]
+pub struct GatherConfig {
+    /// Whose node it is.
+    pub provider: ProviderId,
+    /// Versions and histories that are brought at once.
+    pub at_once_max: usize,
+}
+
+/// Blobs that were here and are lost, to be brought again.
+#[derive(Debug, Clone)]
+pub struct Repairs(Arc<watch::Sender<BTreeSet<Digest>>>);
+
+impl Default for Repairs {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::default()))
+    }
+}
+
+impl Repairs {
+    /// Asks for `blob`. Beyond a bound of what waits it is not noted: whoever misses it asks again.
+    pub fn ask(&self, blob: Digest) {
+        self.0
+            .send_if_modified(|lost| lost.len() < LOST_MAX && lost.insert(blob));
+    }
+
+    /// It is here again, or nobody misses it.
+    fn done(&self, blob: &Digest) {
+        self.0.send_if_modified(|lost| lost.remove(blob));
+    }
+
+    /// What waits.
+    #[must_use]
+    pub fn waiting(&self) -> BTreeSet<Digest> {
+        self.0.borrow().clone()
+    }
+}
+
+/// Brings what is missing.
+pub struct Gatherer<S> {
+    shared: Arc<Shared<S>>,
+    effects: watch::Receiver<Arc<Effect>>,
+    config: GatherConfig,
+    histories: BTreeSet<Digest>,
+    refused: BTreeSet<Version>,
+    arrivals: Arrivals,
+    attempts: BTreeMap<Digest, Attempt>,
+}
+
+struct Shared<S> {
+    store: Store,
+    sources: Arc<S>,
+    check: Arc<Check>,
+    repairs: Repairs,
+    turns: Turns,
+    memory: Mutex<Memory>,
+    /// Whether there may be beginnings of blobs.
+    has_partials: AtomicBool,
+}
+
+/// How often an item could not be brought, and when it is tried again.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    failed_count: u32,
+    next: Instant,
+}
+
+/// Why an item was not brought.
+#[derive(Debug, thiserror::Error)]
+enum Unbrought {
+    #[error("no peer has it")]
+    NoSource,
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl<S: Sources> Gatherer<S> {
+    /// Ready to bring what `effects` name and `store` lacks.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        sources: Arc<S>,
+        effects: watch::Receiver<Arc<Effect>>,
+        config: GatherConfig,
+        check: Arc<Check>,
+        repairs: Repairs,
+    ) -> Self {
+        let shared = Shared {
+            store,
+            sources,
+            check,
+            repairs,
+            turns: Turns::default(),
+            memory: Mutex::default(),
+            has_partials: AtomicBool::new(true),
+        };
+        Self {
+            shared: Arc::new(shared),
+            effects,
+            config,
+            histories: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            arrivals: Arrivals::default(),
+            attempts: BTreeMap::new(),
+        }
+    }
+
+    /// Brings what is missing, until it is dropped or the region is closed.
+    pub async fn run(mut self) {
+        let mut peers = self.shared.sources.changes();
+        let mut shelf = self.shared.store.shelf().changes();
+        let mut repairs = self.shared.repairs.0.subscribe();
+        let mut under_way: JoinSet<(Item, Result<(), Unbrought>)> = JoinSet::new();
+        let mut busy = BTreeSet::new();
+        loop {
+            let missing = self.look(&busy);
+            let now = stopwatch();
+            let due = missing.iter().filter(|item| self.is_due(item, now));
+            let room = self.config.at_once_max.saturating_sub(busy.len());
+            for item in due.take(room).cloned().collect::<Vec<_>>() {
+                busy.insert(item.key());
+                let shared = Arc::clone(&self.shared);
+                under_way.spawn(async move {
+                    let brought = shared.bring(&item).await;
+                    (item, brought)
+                });
+            }
+            let rest = self.rest(&missing, &busy, now);
+            tokio::select! {
+                Some(ended) = under_way.join_next() => match ended {
+                    Ok((item, brought)) => {
+                        busy.remove(&item.key());
+                        self.settle(&item, brought);
+                    }
+                    Err(error) => {
+                        // Which one it was is not told: all that is not under way is free again.
+                        tracing::error!(%error, "what was being brought ended early");
+                        if under_way.is_empty() {
+                            busy.clear();
+                        }
+                    }
+                },
+                changed = self.effects.changed() => if changed.is_err() { return },
+                changed = shelf.changed() => if changed.is_err() { return },
+                changed = repairs.changed() => if changed.is_err() { return },
+                changed = peers.changed() => match changed {
+                    // Whoever came may have what nobody had.
+                    Ok(()) => self.attempts.clear(),
+                    Err(_gone) => return,
+                },
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    /// What is missing and not under way.
+    fn look(&mut self, busy: &BTreeSet<Digest>) -> Vec<Item> {
+        let effect = Arc::clone(&self.effects.borrow_and_update());
+        let shelf = self.shared.store.shelf();
+        let lost = self.shared.repairs.waiting();
+        let here = Here {
+            provider: self.config.provider,
+            is_whole: &|version| shelf.holds(version),
+            histories: &self.histories,
+            refused: &self.refused,
+            lost: &lost,
+        };
+        let mut items = missing(&effect, &here, &mut self.arrivals);
+        if items.is_empty() && busy.is_empty() {
+            self.shared.sweep();
+        }
+        let wanted: BTreeSet<Digest> = items.iter().map(Item::key).collect();
+        self.attempts.retain(|key, _| wanted.contains(key));
+        items.retain(|item| !busy.contains(&item.key()));
+        items
+    }
+
+    fn is_due(&self, item: &Item, now: Instant) -> bool {
+        let attempt = self.attempts.get(&item.key());
+        attempt.is_none_or(|attempt| attempt.next <= now)
+    }
+
+    /// Until when there is nothing to begin.
+    fn rest(&self, missing: &[Item], busy: &BTreeSet<Digest>, now: Instant) -> Duration {
+        if busy.len() >= self.config.at_once_max {
+            return IDLE;
+        }
+        let waiting = missing.iter().filter(|item| !busy.contains(&item.key()));
+        let next = waiting.filter_map(|item| self.attempts.get(&item.key()));
+        let next = next.map(|attempt| attempt.next).min();
+        next.map_or(IDLE, |next| {
+            next.saturating_duration_since(now)
+                .max(Duration::from_millis(10))
+        })
+    }
+
+    fn settle(&mut self, item: &Item, brought: Result<(), Unbrought>) {
+        match (item, brought) {
+            (Item::History(sequence), Ok(())) => {
+                self.histories.insert(*sequence);
+            }
+            (Item::Blob(blob), Ok(())) => {
+                tracing::info!(%blob, "a lost blob is here again");
+                self.shared.repairs.done(blob);
+            }
+            (Item::Version { site, version, .. }, Ok(())) => {
+                tracing::info!(site = %site.short(), version = %version.short(), "a version is here");
+            }
+            (Item::Version { site, version, .. }, Err(Unbrought::Refused(why))) => {
+                tracing::error!(site = %site.short(), %version, why, "a version is not what its deploy says: visitors keep the one before");
+                self.refused.insert(*version);
+            }
+            (item, Err(error)) => {
+                let attempt = self.attempts.entry(item.key()).or_insert(Attempt {
+                    failed_count: 0,
+                    next: stopwatch(),
+                });
+                let rest = match &error {
+                    Unbrought::Store(StoreError::Full { .. }) => FULL_REST,
+                    _ => RETRY_MIN
+                        .saturating_mul(1 << attempt.failed_count.min(7))
+                        .min(RETRY_MAX),
+                };
+                attempt.failed_count = attempt.failed_count.saturating_add(1);
+                attempt.next = stopwatch() + rest;
+                match error {
+                    Unbrought::Store(error) => {
+                        tracing::error!(%error, "what peers have cannot be kept; it waits");
+                    }
+                    error => tracing::debug!(%error, ?item, "not brought"),
+                }
+            }
+        }
+    }
+}
+
+impl<S: Sources> Shared<S> {
+    /// Nothing is missing, so no beginning of a blob is of use.
+    fn sweep(&self) {
+        if self.has_partials.swap(false, Ordering::Relaxed)
+            && let Err(error) = self.store.sweep_partials()
+        {
+            tracing::warn!(%error, "beginnings of blobs stay");
+        }
+    }
+
+    async fn bring(&self, item: &Item) -> Result<(), Unbrought> {
+        match item {
+            Item::Version {
+                version,
+                sequence,
+                bytes,
+                known,
+                ..
+            } => {
+                self.bring_version(*version, (*sequence, *bytes), *known)
+                    .await
+            }
+            Item::History(sequence) => self.bring_history(*sequence).await,
+            Item::Blob(blob) => {
+                let _pin = self.store.pin([*blob]);
+                let size = Size::AtMost(BLOB_BYTES_MAX);
+                self.bring_blob(*blob, size, &BTreeSet::new()).await
+            }
+        }
+    }
+
+    /// Every blob of the version, then the look at it, then the shelf.
+    async fn bring_version(
+        &self,
+        version: Version,
+        (sequence, bytes): (Digest, u64),
+        known: Option<Version>,
+    ) -> Result<(), Unbrought> {
+        let _pin = self.store.pin([sequence, version.digest()]);
+        let holders = self.sources.holders(&version);
+        let listed = Size::AtMost(SEQUENCE_BYTES_MAX);
+        self.bring_blob(sequence, listed, &holders).await?;
+        self.bring_blob(version.digest(), Size::AtMost(MANIFEST_BYTES_MAX), &holders)
+            .await?;
+        let manifest = self.manifest(version, sequence, bytes).await?;
+        let _pin = self.store.pin(manifest.blobs().map(|blob| blob.digest));
+        for blob in manifest.blobs() {
+            self.bring_blob(blob.digest, Size::Exactly(blob.bytes), &holders)
+                .await?;
+        }
+        let (store, check) = (self.store.clone(), Arc::clone(&self.check));
+        let checked = tokio::task::spawn_blocking(move || check(&store, &manifest, known));
+        match checked.await {
+            Ok(Ok(())) => {}
+            Ok(Err(Unfit::Store(error))) => return Err(error.into()),
+            Ok(Err(Unfit::Damaged(blob))) => {
+                tracing::error!(%blob, "a blob was damaged on this disk after it had come");
+                return Err(Unbrought::NoSource);
+            }
+            Ok(Err(Unfit::Wrong(why))) => return Err(Unbrought::Refused(why)),
+            Err(ended) => return Err(Unbrought::Refused(ended.to_string())),
+        }
+        let batch = Batch {
+            whole: vec![version],
+            ..Batch::default()
+        };
+        self.store.records().write(batch)?.await?;
+        Ok(())
+    }
+
+    /// The manifest, if it fits what the deploy says of the version.
+    async fn manifest(
+        &self,
+        version: Version,
+        sequence: Digest,
+        bytes: u64,
+    ) -> Result<Manifest, Unbrought> {
+        let refused = |why: &str| Unbrought::Refused(why.to_owned());
+        let manifest = self.read(version.digest(), MANIFEST_BYTES_MAX).await?;
+        let listed = self.read(sequence, SEQUENCE_BYTES_MAX).await?;
+        let manifest = Manifest::decode(manifest);
+        let manifest = manifest.map_err(|error| Unbrought::Refused(error.to_string()))?;
+        if manifest.sequence() != listed {
+            return Err(refused("its sequence lists other blobs than its manifest"));
+        }
+        if manifest.version_bytes() != bytes {
+            return Err(refused(
+                "it takes another number of bytes than its deploy says",
+            ));
+        }
+        Ok(manifest)
+    }
+
+    async fn bring_history(&self, sequence: Digest) -> Result<(), Unbrought> {
+        let _pin = self.store.pin([sequence]);
+        let bytes_max = HISTORY_COUNT_MAX * 32;
+        let nobody = BTreeSet::new();
+        self.bring_blob(sequence, Size::AtMost(bytes_max), &nobody)
+            .await?;
+        let listed = self.read(sequence, bytes_max).await?;
+        let bundles = listed.chunks_exact(32);
+        if !bundles.remainder().is_empty() {
+            return Err(Unbrought::Refused("not a sequence of bundles".to_owned()));
+        }
+        let bundles: Vec<Digest> = bundles
+            .filter_map(|chunk| chunk.try_into().ok().map(Digest::from_bytes))
+            .collect();
+        let _pin = self.store.pin(bundles.iter().copied());
+        for bundle in bundles {
+            self.bring_blob(bundle, Size::AtMost(BLOB_BYTES_MAX), &nobody)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of a blob that is here.
+    async fn read(&self, digest: Digest, bytes_max: u64) -> Result<Vec<u8>, Unbrought> {
+        let store = self.store.clone();
+        let read = move || match store.blobs().read_verified(&digest, bytes_max) {
+            Err(StoreError::Damaged { .. }) => {
+                // It comes anew with the next attempt.
+                crate::store::scrub::recheck(&store, digest).map(|_damage| None)
+            }
+            read => read,
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        let read = read.map_err(|ended| Unbrought::Refused(ended.to_string()))?;
+        read?.ok_or(Unbrought::NoSource)
+    }
+
+    /// One blob, from whoever gives it, unless it is here.
+    async fn bring_blob(
+        &self,
+        digest: Digest,
+        size: Size,
+        holders: &BTreeSet<crate::id::NodeId>,
+    ) -> Result<(), Unbrought> {
+        if self.is_here(digest, size)? {
+            return Ok(());
+        }
+        let _turn = self.turns.turn(digest).await;
+        if self.is_here(digest, size)? {
+            return Ok(());
+        }
+        let peers = self.sources.peers();
+        let ranked = {
+            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.forget(&peers, stopwatch());
+            memory.rank(&peers, holders, stopwatch())
+        };
+        for peer in ranked {
+            // Torn by a power cut, it is begun anew, once.
+            for _attempt in 0..2 {
+                match self.fetch(peer, digest, size).await {
+                    Ok(()) => return Ok(()),
+                    Err(FetchError::Disk(StoreError::WrongDigest { .. })) => {}
+                    Err(FetchError::Disk(error)) => return Err(error.into()),
+                    Err(error) => {
+                        tracing::debug!(%error, peer = %peer.short(), %digest, "a blob did not come");
+                        break;
+                    }
+                }
+            }
+        }
+        Err(Unbrought::NoSource)
+    }
+
+    /// A file of another length is damaged: the right one takes its place.
+    fn is_here(&self, digest: Digest, size: Size) -> Result<bool, StoreError> {
+        let bytes = self.store.blobs().bytes(&digest)?;
+        Ok(bytes.is_some_and(|bytes| size.admits(bytes)))
+    }
+
+    async fn fetch(
+        &self,
+        peer: crate::id::NodeId,
+        digest: Digest,
+        size: Size,
+    ) -> Result<(), FetchError> {
+        self.has_partials.store(true, Ordering::Relaxed);
+        let mut partial = self.store.partial(digest)?;
+        let is_too_long = match size {
+            Size::Exactly(bytes) | Size::AtMost(bytes) => partial.bytes() > bytes,
+        };
+        if is_too_long {
+            partial.restart()?;
+        }
+        let (begun, before) = (stopwatch(), partial.bytes());
+        let fetched = self.sources.fetch(peer, size, &mut partial).await;
+        let conduct = match &fetched {
+            Ok(()) => {
+                let came = partial.bytes().saturating_sub(before);
+                Some(Conduct::Sent(came, begun.elapsed()))
+            }
+            Err(FetchError::Wrong(_)) => Some(Conduct::Lied),
+            Err(FetchError::Slow | FetchError::Broken(_)) => Some(Conduct::Failed),
+            Err(FetchError::NotThere | FetchError::Disk(_)) => None,
+        };
+        if let Some(conduct) = conduct {
+            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.note(peer, conduct, stopwatch());
+        }
+        fetched?;
+        let store = self.store.clone();
+        let finished = tokio::task::spawn_blocking(move || partial.finish(&store)).await;
+        finished.unwrap_or(Err(StoreError::Closed))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! How nodes come to hold the same content.
+//!
+//! Records say which versions there are; [`Gatherer`] brings those that are not here, blob by blob,
+//! from peers that have them, and puts a version on the shelf when all of it is here and was
+//! checked. What it brings next is decided in [`plan`], which is pure. How bytes travel stands behind
+//! [`Sources`]: iroh-blobs between nodes, a play of liars and laggards in the tests.
+
+mod gather;
+mod plan;
+mod turns;
+
+pub use gather::{Check, GatherConfig, Gatherer, Repairs, Unfit};
+
+use crate::id::{NodeId, Version};
+use crate::record::Effect;
+use crate::store::{Partial, Store, StoreError};
+use std::collections::BTreeSet;
+use std::future::Future;
+use tokio::sync::watch;
+
+/// Peers that have blobs, and what is asked of them.
+pub trait Sources: Send + Sync + 'static {
+    /// Those that can be asked now.
+    fn peers(&self) -> Vec<Source>;
+
+    /// A number that changes whenever they do, or what is known of them.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// Brings what is missing of the blob that `partial` is the beginning of; every byte is
+    /// compared with its digest before it is written.
+    ///
+    /// # Errors
+    /// [`FetchError`]; what came until then is in `partial`.
+    fn fetch(
+        &self,
+        peer: NodeId,
+        size: Size,
+        partial: &mut Partial,
+    ) -> impl Future<Output = Result<(), FetchError>> + Send;
+
+    /// The peers that say that they hold `version` whole.
+    fn holders(&self, version: &Version) -> BTreeSet<NodeId>;
+
+    /// Tells every peer, now and later, that these are here whole and no others.
+    fn tell(&self, versions: BTreeSet<Version>);
+}
+
+/// What peers are told that it is here: heads and other tips, as far as they are on the shelf.
+#[must_use]
+pub fn shown(effect: &Effect, store: &Store) -> BTreeSet<Version> {
+    let sites = effect.sites.values().filter(|site| !site.ended);
+    let deploys = sites.flat_map(|site| {
+        let is_tip = |id| site.tips.contains(&id);
+        let kept = site.kept().enumerate();
+        kept.filter(move |(index, deploy)| *index == 0 || is_tip(deploy.id()))
+    });
+    let versions = deploys.map(|(_, deploy)| deploy.body().version);
+    versions
+        .filter(|version| store.shelf().holds(version))
+        .collect()
+}
+
+/// A peer that can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// Which.
+    pub node: NodeId,
+    /// Whether it is on a local network.
+    pub is_near: bool,
+}
+
+/// How long a blob may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// So long.
+    Exactly(u64),
+    /// Not longer.
+    AtMost(u64),
+}
+
+impl Size {
+    /// Whether a blob of `bytes` is one.
+    #[must_use]
+    pub fn admits(self, bytes: u64) -> bool {
+        match self {
+            Self::Exactly(exactly) => bytes == exactly,
+            Self::AtMost(most) => bytes <= most,
+        }
+    }
+}
+
+/// Why a blob did not come from a peer.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The peer does not have it.
+    #[error("the peer does not have it")]
+    NotThere,
+    /// The peer is no more connected, or broke off.
+    #[error("{0}")]
+    Broken(String),
+    /// The peer is too slow.
+    #[error("the peer sends too slowly")]
+    Slow,
+    /// The peer lies.
+    #[error("the peer sends {0}")]
+    Wrong(&'static str),
+    /// Our own disk.
+    #[error(transparent)]
+    Disk(#[from] StoreError),
+}

@@ -1,0 +1,140 @@
+//! What members ask one another beside the records: a stream each, whose first message says what it
+//! is for.
+//!
+//! One task for each stream, so that a slow answer holds up no other; QUIC bounds how many there
+//! are. All end with the connection.
+
+use super::blobs::Outlet;
+use super::lists;
+use super::reach::is_near;
+use super::receipts::Receipts;
+use super::replica::Replica;
+use super::stream::{self, StreamError};
+use crate::digest::Digest;
+use crate::id::NodeId;
+use iroh::TransportAddr;
+use iroh::endpoint::{Connection, RecvStream, SendStream};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// A stream that says nothing for so long is ended.
+const FIRST_TIME: Duration = Duration::from_secs(10);
+
+/// What a stream is for (`docs/format.md#wire`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// The list that a removal names.
+    List(Digest),
+    /// A part of a blob; a request of iroh-blobs follows.
+    Blob,
+    /// Receipts of whoever opened the stream follow.
+    Receipts,
+}
+
+impl Ask {
+    /// The first message.
+    pub(super) fn encode(self) -> Vec<u8> {
+        match self {
+            Self::List(digest) => [&[0], digest.as_bytes().as_slice()].concat(),
+            Self::Blob => vec![1],
+            Self::Receipts => vec![2],
+        }
+    }
+
+    /// None if it is nothing that this release knows.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        match bytes.split_first()? {
+            (0, digest) => Some(Self::List(Digest::from_bytes(digest.try_into().ok()?))),
+            (1, []) => Some(Self::Blob),
+            (2, []) => Some(Self::Receipts),
+            _ => None,
+        }
+    }
+
+    /// Opens a stream for it.
+    pub(super) async fn open(
+        self,
+        connection: &Connection,
+    ) -> Result<(SendStream, RecvStream), StreamError> {
+        let opened = connection.open_bi().await;
+        let (mut send, receive) = opened.map_err(|error| StreamError::Broken(error.to_string()))?;
+        stream::send(&mut send, &self.encode()).await?;
+        Ok((send, receive))
+    }
+}
+
+/// What a node answers from.
+pub(super) struct Answers {
+    pub(super) replica: Arc<Replica>,
+    pub(super) outlet: Outlet,
+    pub(super) receipts: Receipts,
+}
+
+impl Answers {
+    /// Answers whatever `peer` asks until the connection ends; gives why it ended.
+    pub(super) async fn serve(self: &Arc<Self>, peer: NodeId, connection: &Connection) -> String {
+        let mut streams = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = connection.accept_bi() => match accepted {
+                    Ok(opened) => {
+                        let (answers, is_near) = (Arc::clone(self), peer_is_near(connection));
+                        streams.spawn(async move { answers.answer((peer, is_near), opened).await });
+                    }
+                    Err(error) => return error.to_string(),
+                },
+                Some(ended) = streams.join_next() => if let Ok(Err(error)) = ended {
+                    tracing::debug!(%error, peer = %peer.short(), "a stream ended early");
+                },
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        (peer, is_near): (NodeId, bool),
+        (send, mut receive): (SendStream, RecvStream),
+    ) -> Result<(), StreamError> {
+        let first = tokio::time::timeout(FIRST_TIME, stream::receive(&mut receive));
+        let first = first
+            .await
+            .map_err(|_elapsed| StreamError::Broken("it says nothing".to_owned()))??;
+        match Ask::decode(&first) {
+            Some(Ask::List(digest)) => lists::answer(send, digest, &self.replica).await,
+            Some(Ask::Blob) => self.outlet.answer(send, receive, is_near).await,
+            Some(Ask::Receipts) => self.receipts.hear(peer, receive).await,
+            // Something of a later release: whoever asks gets nothing.
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether what is sent to the peer stays in the house, or on its network.
+pub(super) fn peer_is_near(connection: &Connection) -> bool {
+    let paths = connection.paths();
+    let selected = paths.iter().find(|path| path.is_selected());
+    selected.is_some_and(|path| match path.remote_addr() {
+        TransportAddr::Ip(address) => is_near(address),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_understood_and_nothing_else() {
+        let asks = [Ask::List(Digest::of(b"a")), Ask::Blob, Ask::Receipts];
+        for ask in asks {
+            let mut bytes = ask.encode();
+            assert_eq!(Ask::decode(&bytes), Some(ask));
+            bytes.push(0);
+            assert_eq!(Ask::decode(&bytes), None);
+        }
+        for bytes in [&b""[..], &[9], &[0, 1]] {
+            assert_eq!(Ask::decode(bytes), None, "{bytes:?}");
+        }
+    }
+}

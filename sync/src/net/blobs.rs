@@ -1,0 +1,443 @@
+//! Blobs from one member to another: the protocol of iroh-blobs over a stream of the one
+//! connection, straight from and to the files of the store.
+//!
+//! A request names a blob by its digest and a run of it; the answer carries the hash tree of BLAKE3
+//! with the bytes, so that each 16 KiB are proved when they come, by whoever sent them
+//! ([`iroh_blobs::protocol`]). The tree of a blob is worked out when it is first asked for and kept
+//! in a small memory: nothing of it is on disk, so there is nothing to lose or to repair. Who sends
+//! reads each piece against the tree first, so a file that a disk has damaged is never passed on.
+
+use super::asks::Ask;
+use super::bucket::Bucket;
+use super::stream::StreamError;
+use crate::clock::stopwatch;
+use crate::content::{FetchError, Size};
+use crate::digest::Digest;
+use crate::store::{BlobFile, Partial, Store, StoreError};
+use bao_tree::io::EncodeError;
+use bao_tree::io::fsm::{BaoContentItem, encode_ranges_validated};
+use bao_tree::io::outboard::PreOrderOutboard;
+use bao_tree::io::sync::CreateOutboard as _;
+use bytes::Bytes;
+use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
+use iroh_blobs::Hash;
+use iroh_blobs::get::fsm::{
+    AtBlobContent, AtConnected, BlobContentNext, ConnectedNext, DecodeError, RequestCounters,
+};
+use iroh_blobs::protocol::{ChunkRanges, GetRequest, Request};
+use iroh_blobs::store::IROH_BLOCK_SIZE;
+use iroh_io::{AsyncSliceReader, AsyncStreamWriter};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// A request for one run of one blob is some 50 bytes.
+const REQUEST_BYTES_MAX: usize = 1_024;
+/// Blobs that are being sent at once, to all peers: each holds a piece of its file in memory.
+const SENDING_MAX: usize = 8;
+/// A file is read so much at a time: one wake-up of a thread for each.
+const READ_BYTES: usize = 256 << 10;
+/// A file is written so much at a time.
+const WRITE_BYTES: usize = 1 << 20;
+/// Trees that are kept in memory: those of 1 GiB of blobs.
+const TREES_BYTES_MAX: usize = 4 << 20;
+/// 16 KiB that take longer, or a peer that takes none for so long, and the transfer ends.
+const STALL_TIME: Duration = Duration::from_secs(20);
+/// A source that gives less than this over [`SLOW_TIME`] is left for another.
+const SLOW_BYTES_PER_SECOND: u64 = 2 << 10;
+const SLOW_TIME: Duration = Duration::from_secs(30);
+/// The unit in which BLAKE3 counts.
+const CHUNK_BYTES: u64 = 1_024;
+/// What a peer is told when it is not sent what it asked for.
+const NOT_HERE: VarInt = VarInt::from_u32(1);
+
+/// The tree of one blob.
+type Tree = PreOrderOutboard<Bytes>;
+
+/// Sends blobs to members that ask for them.
+pub(super) struct Outlet {
+    store: Store,
+    sending: Semaphore,
+    trees: Mutex<VecDeque<(Digest, Arc<Tree>)>>,
+    /// What leaves the house.
+    uplink: Option<Bucket>,
+    /// Blobs whose bytes turned out to be wrong.
+    damaged: Box<dyn Fn(Digest) + Send + Sync>,
+}
+
+impl Outlet {
+    pub(super) fn new(
+        store: Store,
+        send_bytes_per_second_max: u64,
+        damaged: impl Fn(Digest) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            store,
+            sending: Semaphore::new(SENDING_MAX),
+            trees: Mutex::default(),
+            uplink: Bucket::new(send_bytes_per_second_max),
+            damaged: Box::new(damaged),
+        }
+    }
+
+    /// Reads one request and answers it; a peer that is near is not slowed down.
+    pub(super) async fn answer(
+        &self,
+        mut send: SendStream,
+        mut receive: RecvStream,
+        is_near: bool,
+    ) -> Result<(), StreamError> {
+        let broken = |error: String| StreamError::Broken(error);
+        let reading = tokio::time::timeout(STALL_TIME, receive.read_to_end(REQUEST_BYTES_MAX));
+        let request = reading
+            .await
+            .map_err(|_elapsed| broken("a request that does not end".to_owned()))?
+            .map_err(|error| broken(error.to_string()))?;
+        let mut request = Bytes::from(request);
+        let request = Request::read_async(&mut request).await;
+        let run = match request {
+            Ok((Request::Get(request), _)) => Run::of(&request),
+            _ => None,
+        };
+        let run =
+            run.ok_or_else(|| broken("a request for more than a run of a blob".to_owned()))?;
+        let Ok(_turn) = self.sending.acquire().await else {
+            return Ok(());
+        };
+        match self.send(&mut send, &run, is_near).await {
+            Ok(()) => {}
+            Err(SendError::NotHere) => {
+                if send.reset(NOT_HERE).is_err() {
+                    tracing::debug!("whoever asked for a blob has gone away");
+                }
+            }
+            Err(SendError::Damaged) => (self.damaged)(run.digest),
+            Err(SendError::Stream(error)) => return Err(broken(error.to_string())),
+            Err(SendError::Store(error)) => {
+                tracing::warn!(%error, blob = %run.digest, "a blob could not be sent");
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, send: &mut SendStream, run: &Run, is_near: bool) -> Result<(), SendError> {
+        let file = self.store.blobs().open(&run.digest)?;
+        let file = Arc::new(file.ok_or(SendError::NotHere)?);
+        let tree = self.tree(&file).await?;
+        let uplink = self.uplink.as_ref().filter(|_| !is_near);
+        let mut to = Paced { send, uplink };
+        to.write(&file.bytes().to_le_bytes()).await?;
+        let mut from = Pieces {
+            file,
+            held: (0, Bytes::new()),
+        };
+        let tree = PreOrderOutboard::clone(&tree);
+        encode_ranges_validated(&mut from, tree, &run.ranges, &mut to).await?;
+        if to.send.finish().is_err() {
+            tracing::debug!("whoever asked for a blob has gone away");
+        }
+        Ok(())
+    }
+
+    /// The tree of the blob, from memory or from its bytes.
+    async fn tree(&self, file: &Arc<BlobFile>) -> Result<Arc<Tree>, SendError> {
+        let digest = file.digest();
+        if let Some(tree) = self.known_tree(&digest) {
+            return Ok(tree);
+        }
+        let reader = Arc::clone(file);
+        let made = tokio::task::spawn_blocking(move || {
+            let size = reader.bytes();
+            let whole = Whole {
+                file: &reader,
+                at: 0,
+            };
+            PreOrderOutboard::<Vec<u8>>::create_sized(whole, size, IROH_BLOCK_SIZE)
+        });
+        let made = made.await.map_err(io::Error::other)??;
+        if made.root.as_bytes() != digest.as_bytes() {
+            return Err(SendError::Damaged);
+        }
+        let tree = Arc::new(PreOrderOutboard {
+            root: made.root,
+            tree: made.tree,
+            data: Bytes::from(made.data),
+        });
+        self.keep_tree(digest, &tree);
+        Ok(tree)
+    }
+
+    fn known_tree(&self, digest: &Digest) -> Option<Arc<Tree>> {
+        let trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = trees.iter().find(|(known, _)| known == digest);
+        known.map(|(_, tree)| Arc::clone(tree))
+    }
+
+    fn keep_tree(&self, digest: Digest, tree: &Arc<Tree>) {
+        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        trees.push_front((digest, Arc::clone(tree)));
+        let mut bytes = 0;
+        let mut fits = |(_, tree): &(Digest, Arc<Tree>)| {
+            bytes += tree.data.len() + 128;
+            bytes <= TREES_BYTES_MAX
+        };
+        let count = trees.iter().take_while(|entry| fits(entry)).count();
+        trees.truncate(count);
+    }
+}
+
+/// What a request is for.
+struct Run {
+    digest: Digest,
+    ranges: ChunkRanges,
+}
+
+impl Run {
+    /// None unless it is for one run of one blob: we ask for no more, and each further piece would
+    /// cost more than its bytes.
+    fn of(request: &GetRequest) -> Option<Self> {
+        if !request.ranges.is_blob() {
+            return None;
+        }
+        let ranges = request.ranges.iter_infinite().next()?.clone();
+        (ranges.boundaries().len() <= 2).then_some(Self {
+            digest: Digest::from_bytes(*request.hash.as_bytes()),
+            ranges,
+        })
+    }
+}
+
+/// Why a blob was not sent to its end.
+#[derive(Debug)]
+enum SendError {
+    NotHere,
+    Damaged,
+    Stream(io::Error),
+    Store(StoreError),
+}
+
+impl From<StoreError> for SendError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<io::Error> for SendError {
+    fn from(error: io::Error) -> Self {
+        Self::Stream(error)
+    }
+}
+
+impl From<EncodeError> for SendError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::ParentHashMismatch(_) | EncodeError::LeafHashMismatch(_) => Self::Damaged,
+            other => Self::Stream(other.into()),
+        }
+    }
+}
+
+/// A blob read from its beginning.
+struct Whole<'a> {
+    file: &'a BlobFile,
+    at: u64,
+}
+
+impl io::Read for Whole<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.file.bytes().saturating_sub(self.at);
+        let len = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let Some(part) = buffer.get_mut(..len).filter(|part| !part.is_empty()) else {
+            return Ok(0);
+        };
+        let read = self.file.read_into(self.at, part);
+        read.map_err(io::Error::other)?;
+        self.at = self.at.saturating_add(u64::try_from(len).unwrap_or(0));
+        Ok(len)
+    }
+}
+
+/// A blob read piece by piece off the thread that sends it.
+struct Pieces {
+    file: Arc<BlobFile>,
+    /// What was read last, and where it begins.
+    held: (u64, Bytes),
+}
+
+impl AsyncSliceReader for Pieces {
+    async fn read_at(&mut self, offset: u64, len: usize) -> io::Result<Bytes> {
+        if let Some(part) = self.part(offset, len) {
+            return Ok(part);
+        }
+        let left = self.file.bytes().saturating_sub(offset);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let (file, wanted) = (Arc::clone(&self.file), len.max(READ_BYTES).min(left));
+        let read = tokio::task::spawn_blocking(move || file.read_at(offset, wanted));
+        let read = read.await.map_err(io::Error::other)?;
+        self.held = (offset, Bytes::from(read.map_err(io::Error::other)?));
+        let held = &self.held.1;
+        Ok(held.slice(..len.min(held.len())))
+    }
+
+    async fn size(&mut self) -> io::Result<u64> {
+        Ok(self.file.bytes())
+    }
+}
+
+impl Pieces {
+    fn part(&self, offset: u64, len: usize) -> Option<Bytes> {
+        let (begins, held) = &self.held;
+        let from = usize::try_from(offset.checked_sub(*begins)?).ok()?;
+        let to = from.checked_add(len)?;
+        (to <= held.len()).then(|| held.slice(from..to))
+    }
+}
+
+/// A stream that a peer has to take in time, and that leaves room on the uplink.
+struct Paced<'a> {
+    send: &'a mut SendStream,
+    uplink: Option<&'a Bucket>,
+}
+
+impl AsyncStreamWriter for Paced<'_> {
+    async fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        self.write_bytes(Bytes::copy_from_slice(data)).await
+    }
+
+    async fn write_bytes(&mut self, data: Bytes) -> io::Result<()> {
+        if let Some(uplink) = self.uplink {
+            uplink.take(data.len()).await;
+        }
+        let writing = tokio::time::timeout(STALL_TIME, self.send.write_chunk(data));
+        let written = writing.await.map_err(|_elapsed| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                "a peer takes what it asked for too slowly",
+            )
+        })?;
+        Ok(written?)
+    }
+
+    async fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Brings what is missing of the blob that `partial` is the beginning of. What came and was proved
+/// is in `partial` whatever happens then.
+pub(super) async fn fetch(
+    connection: &Connection,
+    size: Size,
+    partial: &mut Partial,
+    downlink: Option<&Bucket>,
+) -> Result<(), FetchError> {
+    let mut waiting = Vec::new();
+    let received = receive(connection, size, (partial, &mut waiting), downlink).await;
+    if !waiting.is_empty() {
+        partial.append(waiting).await?;
+    }
+    received
+}
+
+async fn receive(
+    connection: &Connection,
+    size: Size,
+    (partial, waiting): (&mut Partial, &mut Vec<u8>),
+    downlink: Option<&Bucket>,
+) -> Result<(), FetchError> {
+    let (mut content, found) = in_time(begin(connection, partial)).await??;
+    if !size.admits(found) {
+        return Err(FetchError::Wrong("a blob of another size"));
+    }
+    let (begun, mut came) = (stopwatch(), 0_u64);
+    loop {
+        let (next, item) = match in_time(content.next()).await? {
+            BlobContentNext::More(more) => more,
+            BlobContentNext::Done(_) => break,
+        };
+        content = next;
+        let BaoContentItem::Leaf(leaf) = item? else {
+            continue;
+        };
+        let at = partial.bytes().saturating_add(length(waiting));
+        if leaf.offset != at {
+            return Err(FetchError::Wrong("bytes that were not asked for"));
+        }
+        if let Some(downlink) = downlink {
+            downlink.take(leaf.data.len()).await;
+        }
+        came = came.saturating_add(length(&leaf.data));
+        waiting.extend_from_slice(&leaf.data);
+        if waiting.len() >= WRITE_BYTES {
+            partial.append(std::mem::take(waiting)).await?;
+        }
+        let taken = begun.elapsed();
+        if taken > SLOW_TIME && came / taken.as_secs().max(1) < SLOW_BYTES_PER_SECOND {
+            return Err(FetchError::Slow);
+        }
+    }
+    if partial.bytes().saturating_add(length(waiting)) == found {
+        Ok(())
+    } else {
+        Err(FetchError::Wrong("less than it announced"))
+    }
+}
+
+/// Asks for what follows after `partial`, and reads how long the blob is.
+async fn begin(
+    connection: &Connection,
+    partial: &Partial,
+) -> Result<(AtBlobContent, u64), FetchError> {
+    let broken = |error: String| FetchError::Broken(error);
+    let opened = Ask::Blob.open(connection).await;
+    let (writer, reader) = opened.map_err(|error| broken(error.to_string()))?;
+    let first = bao_tree::ChunkNum(partial.bytes() / CHUNK_BYTES);
+    let ranges = ChunkRanges::from(first..);
+    let hash = Hash::from_bytes(*partial.digest().as_bytes());
+    let request = GetRequest::blob_ranges(hash, ranges);
+    let connected = AtConnected::new(
+        stopwatch().into(),
+        reader,
+        writer,
+        request,
+        RequestCounters::default(),
+    );
+    let next = connected.next().await;
+    let ConnectedNext::StartRoot(root) = next.map_err(|error| broken(error.to_string()))? else {
+        return Err(FetchError::Wrong("no answer to what was asked"));
+    };
+    Ok(root.next().next().await.map_err(DecodeError::from)?)
+}
+
+/// What a peer does not send in time does not come.
+async fn in_time<T>(what: impl Future<Output = T>) -> Result<T, FetchError> {
+    let waited = tokio::time::timeout(STALL_TIME, what).await;
+    waited.map_err(|_elapsed| FetchError::Slow)
+}
+
+impl From<DecodeError> for FetchError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::ParentHashMismatch { .. } | DecodeError::LeafHashMismatch { .. } => {
+                Self::Wrong("other bytes than the blob's")
+            }
+            DecodeError::Read { source, .. } if !is_reset(&source) => {
+                Self::Broken(source.to_string())
+            }
+            // It ends the stream where it has no more.
+            _ => Self::NotThere,
+        }
+    }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionReset
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
