@@ -74,7 +74,11 @@ fn is_missing(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::NotFound
 }
 
-fn read_key(path: &Path) -> Result<[u8; 32], KeyError> {
+/// Reads 32 secret bytes that nobody else can read.
+///
+/// # Errors
+/// [`KeyError`].
+pub(crate) fn read_key(path: &Path) -> Result<[u8; 32], KeyError> {
     use std::os::unix::fs::PermissionsExt;
     let fail = |source| KeyError::Read {
         path: path.to_owned(),

@@ -3,7 +3,7 @@
 use super::block_on;
 use super::node::Init;
 use crate::config::{self, Config};
-use crate::membership::{Joining, Ticket, join};
+use crate::membership::{Joining, KeptKeys, Ticket, join};
 use anyhow::Context;
 
 /// Asks with `ticket` and makes the data directory.
@@ -26,6 +26,10 @@ pub(super) fn run(init: &Init, ticket: &str) -> anyhow::Result<()> {
         node: name.unwrap_or_else(|| "node".to_owned()),
         listen: config.listen.nodes,
         public: config.listen.public_nodes,
+        kept: KeptKeys {
+            seed: init.seed.clone(),
+            provider_key: init.provider_key.clone(),
+        },
     };
     let joined = block_on(async {
         let tell = |text: &str| println!("{text}");

@@ -10,7 +10,7 @@ use crate::tls::Certificate;
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// `verge init`
 #[derive(Debug, Args)]
@@ -27,6 +27,14 @@ pub struct Init {
         conflicts_with_all = ["region", "site_zone", "admin_zone", "host_proof", "test"]
     )]
     join: Option<String>,
+    /// With --join: the seed that was kept of a node whose data is lost. It comes back as what it
+    /// was; any ticket of the region will do. A seed that lies in an otherwise empty data directory
+    /// is taken without this.
+    #[arg(long, value_name = "FILE", requires = "join")]
+    pub(super) seed: Option<PathBuf>,
+    /// With --join: the provider's key that was kept, for a new node in the place of a lost one.
+    #[arg(long, value_name = "FILE", requires = "join")]
+    pub(super) provider_key: Option<PathBuf>,
     /// The provider that runs this node: a co-operative, a business, a group. Not for a further node
     /// of a provider.
     #[arg(long, value_name = "NAME", required_unless_present = "join")]

@@ -9,7 +9,7 @@ mod porter;
 mod ticket;
 mod words;
 
-pub use newcomer::{JoinFailure, Joined, Joining, join};
+pub use newcomer::{JoinFailure, Joined, Joining, KeptKeys, join};
 pub use porter::{Asking, InviteError, Porter};
 pub use ticket::{NotATicket, Ticket};
 pub use words::six_words;

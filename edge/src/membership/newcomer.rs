@@ -1,13 +1,13 @@
 //! The newcomer's side of the door: from a ticket to a data directory of a member.
 //!
-//! Keys are written first, with the ticket beside them, so that an interrupted attempt goes on with
-//! the same keys; records next, the configuration last.
+//! The ticket is written first, then keys, so that an interrupted attempt goes on with the same keys; records next, the configuration last. A node that has lost its data comes back the
+//! same way, by the seed that was kept: it is a member already, and is let in for that.
 
 use super::ticket::Ticket;
 use super::words::six_words;
 use crate::config;
 use crate::found::{FoundError, check_empty, check_name, random};
-use crate::node_keys::{KeyError, NodeKeys, PROVIDER_KEY_FILE, SEED_FILE};
+use crate::node_keys::{KeyError, NodeKeys, PROVIDER_KEY_FILE, SEED_FILE, read_key};
 use crate::region::{META_LOG, META_NEWCOMER, META_NODE_N, META_PIN, META_PROVIDER_N, META_REGION};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ use verge_sync::store::{Batch, LocalDisk, MetaValue, Store, StoreError, write_fi
 
 /// The ticket of an attempt that is not finished, inside the data directory.
 const TICKET_FILE: &str = "joining";
+/// What stands behind the ticket of a node that comes back.
+const BACK: &str = " again";
 /// A member that cannot be reached is asked again so often.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(3);
 
@@ -44,6 +46,17 @@ pub struct Joining {
     pub listen: Vec<SocketAddr>,
     /// Where they find it; empty for the addresses of its interfaces.
     pub public: Vec<String>,
+    /// Keys that were kept of a node or a provider that comes back.
+    pub kept: KeptKeys,
+}
+
+/// Files that were kept of a data directory that is lost.
+#[derive(Debug, Clone, Default)]
+pub struct KeptKeys {
+    /// A copy of the node's seed.
+    pub seed: Option<PathBuf>,
+    /// A copy of the provider's key.
+    pub provider_key: Option<PathBuf>,
 }
 
 /// What a newcomer has become.
@@ -111,34 +124,9 @@ pub async fn join(
 ) -> Result<Joined, JoinFailure> {
     let ticket = &joining.ticket;
     check_name("the node's name", &joining.node)?;
-    match (&joining.provider, &ticket.slot) {
-        (Some(name), None) => check_name("the provider's name", name)?,
-        (None, Some(_)) => {}
-        (None, None) => {
-            return Err(JoinFailure::Name(
-                "the ticket is for a new provider: name it with --provider",
-            ));
-        }
-        (Some(_), Some(_)) => {
-            return Err(JoinFailure::Name(
-                "the ticket is for a further node of a provider: leave --provider out",
-            ));
-        }
-    }
-    let keys = keys(joining)?;
-    let own = keys.provider.as_ref().filter(|_| ticket.slot.is_none());
-    let slot = match (ticket.slot, own) {
-        (Some(slot), _) => slot,
-        (None, Some(key)) => Slot {
-            provider: key.provider(),
-            number: 0,
-        },
-        (None, None) => {
-            return Err(JoinFailure::Name(
-                "the provider's key is gone: empty the directory",
-            ));
-        }
-    };
+    let attempt = keys(joining)?;
+    let (own, slot) = attempt.place(ticket)?;
+    let keys = &attempt.keys;
     if own.is_some() {
         let words = six_words(&ticket.region, &slot.provider);
         tell(&format!(
@@ -146,7 +134,7 @@ pub async fn join(
         ));
     }
     let door = Newcomer::bind(&keys.seed, &joining.listen).await?;
-    let body = node_body(joining, &keys, &door, slot).await;
+    let body = node_body(joining, keys, &door, slot).await;
     let ask = Ask {
         secret: ticket.secret,
         node: body.clone(),
@@ -160,6 +148,7 @@ pub async fn join(
     let (newcomer, records) = until_admitted(&door, ticket, &ask, &mut tell).await?;
     let log = LogId(random()?);
     let arrival = Arrival::new(ticket, &records, (own, slot), body, log)?;
+    let slot = arrival.slot;
     let zones = arrival.effect.chain.current().body.zones.clone();
     let text = config(&zones).map_err(|error| JoinFailure::Config(format!("{error:#}")))?;
     let own_records: Vec<Vec<u8>> = arrival.own.iter().map(|r| r.bytes().to_vec()).collect();
@@ -175,32 +164,122 @@ pub async fn join(
         region,
         node: keys.node(),
         provider: slot.provider,
-        provider_key: own.map(|_| joining.data.join(PROVIDER_KEY_FILE)),
+        provider_key: own
+            .filter(|_| joining.kept.provider_key.is_none())
+            .map(|_| joining.data.join(PROVIDER_KEY_FILE)),
     })
 }
 
-/// The keys of this attempt, or of an earlier one with the same ticket.
-fn keys(joining: &Joining) -> Result<NodeKeys, JoinFailure> {
+/// A ticket for a new provider needs a name for it; others have one.
+fn check(joining: &Joining, comes_back: bool) -> Result<(), JoinFailure> {
+    let is_known = comes_back || joining.kept.provider_key.is_some();
+    match (&joining.provider, &joining.ticket.slot) {
+        (Some(_), _) if is_known => Err(JoinFailure::Name(
+            "who comes back has its name already: leave --provider out",
+        )),
+        (Some(name), None) => Ok(check_name("the provider's name", name)?),
+        (None, Some(_)) => Ok(()),
+        (None, None) if is_known => Ok(()),
+        (None, None) => Err(JoinFailure::Name(
+            "the ticket is for a new provider: name it with --provider",
+        )),
+        (Some(_), Some(_)) => Err(JoinFailure::Name(
+            "the ticket is for a further node of a provider: leave --provider out",
+        )),
+    }
+}
+
+/// The keys of an attempt.
+struct Attempt {
+    keys: NodeKeys,
+    /// The seed is that of a node which was a member before.
+    comes_back: bool,
+}
+
+impl Attempt {
+    /// The place that is asked for, and the key that asks for its provider.
+    fn place(&self, ticket: &Ticket) -> Result<(Option<&ProviderKey>, Slot), JoinFailure> {
+        if self.comes_back {
+            // It stands in the records that are to come.
+            let provider = ProviderId::from_bytes([0; 32]);
+            return Ok((
+                None,
+                Slot {
+                    provider,
+                    number: 0,
+                },
+            ));
+        }
+        if let Some(slot) = ticket.slot {
+            return Ok((None, slot));
+        }
+        let gone = JoinFailure::Name("the provider's key is gone: empty the directory");
+        let key = self.keys.provider.as_ref().ok_or(gone)?;
+        let provider = key.provider();
+        Ok((
+            Some(key),
+            Slot {
+                provider,
+                number: 0,
+            },
+        ))
+    }
+}
+
+/// The keys of this attempt, or of an earlier one with the same ticket, or kept ones.
+fn keys(joining: &Joining) -> Result<Attempt, JoinFailure> {
     let data = &joining.data;
     let file = data.join(TICKET_FILE);
     let line = joining.ticket.to_string();
-    let is_again = std::fs::read_to_string(&file).is_ok_and(|kept| kept == line);
-    if !is_again || data.join(config::FILE_NAME).exists() {
+    let begun = std::fs::read_to_string(&file).unwrap_or_default();
+    let is_done = data.join(config::FILE_NAME).exists();
+    let comes_back =
+        !is_done && (joining.kept.seed.is_some() || begun.ends_with(BACK) || holds_only_keys(data));
+    check(joining, comes_back)?;
+    let is_begun = begun == line || begun.ends_with(BACK) || holds_only_keys(data);
+    if is_done || !is_begun {
         check_empty(data)?;
         let made = |source| FoundError::Folder {
             path: data.clone(),
             source,
         };
         std::fs::create_dir_all(data).map_err(made)?;
-        let seed: [u8; 32] = random()?;
-        write_file_durably(&data.join(SEED_FILE), &seed, 0o600)?;
-        if joining.provider.is_some() {
-            let key: [u8; 32] = random()?;
-            write_file_durably(&data.join(PROVIDER_KEY_FILE), &key, 0o600)?;
-        }
-        write_file_durably(&file, line.as_bytes(), 0o600)?;
     }
-    Ok(NodeKeys::read(data)?)
+    let line = if comes_back { line + BACK } else { line };
+    write_file_durably(&file, line.as_bytes(), 0o600)?;
+    put_key(&data.join(SEED_FILE), joining.kept.seed.as_deref())?;
+    let kept = joining.kept.provider_key.as_deref();
+    if kept.is_some() || joining.provider.is_some() {
+        put_key(&data.join(PROVIDER_KEY_FILE), kept)?;
+    }
+    Ok(Attempt {
+        keys: NodeKeys::read(data)?,
+        comes_back,
+    })
+}
+
+/// A kept key, or a new one, unless one is there.
+fn put_key(path: &Path, kept: Option<&Path>) -> Result<(), JoinFailure> {
+    if path.exists() {
+        return Ok(());
+    }
+    let key: [u8; 32] = match kept {
+        Some(kept) => read_key(kept)?,
+        None => random()?,
+    };
+    Ok(write_file_durably(path, &key, 0o600)?)
+}
+
+/// Whether all that is left of a data directory is its keys.
+fn holds_only_keys(data: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(data) else {
+        return false;
+    };
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    names.iter().any(|name| name == SEED_FILE)
+        && names
+            .iter()
+            .all(|name| name == SEED_FILE || name == PROVIDER_KEY_FILE)
 }
 
 fn forget_ticket(data: &Path) -> Result<(), JoinFailure> {
@@ -274,6 +353,7 @@ struct Arrival {
     own: Vec<Arc<Record>>,
     effect: Effect,
     provider_n: u64,
+    slot: Slot,
 }
 
 impl Arrival {
@@ -312,10 +392,10 @@ impl Arrival {
             records.push(record);
             holding = holds(&records)?;
         }
-        if !is_member(&holding) {
-            return Err(JoinFailure::NotTheRegion);
-        }
+        let place = holding.nodes.get(&body.id).filter(|node| node.is_member);
+        let slot = place.ok_or(JoinFailure::NotTheRegion)?.slot;
         Ok(Self {
+            slot,
             records,
             own,
             effect: holding,

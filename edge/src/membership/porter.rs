@@ -308,6 +308,10 @@ impl Porter {
     /// Whether a newcomer may come in, has to wait, or is refused, and why.
     async fn judge(&self, caller: &Caller) -> Result<Verdict, String> {
         let ask = &caller.ask;
+        if self.is_member(caller.node) {
+            tracing::info!(node = %caller.node.short(), "a member that lost its records comes back");
+            return Ok(Verdict::ComeIn);
+        }
         let issued = self.claim_ticket(ask, caller.node).await?;
         let effect = self.region.effect();
         if !ask.node.is_proven(&effect.region, ask.slot) {
@@ -356,6 +360,13 @@ impl Porter {
                     .to_owned(),
             ),
         }
+    }
+
+    /// It has proved its key with the connection, and needs no ticket to be what it is.
+    fn is_member(&self, node: NodeId) -> bool {
+        let effect = self.region.effect();
+        let known = effect.nodes.get(&node);
+        known.is_some_and(|known| known.is_member)
     }
 
     /// A ticket is good for the first node that shows it.

@@ -1,8 +1,8 @@
 //! What is published at one node is served by all: content follows the records.
 
 use crate::compare::serves;
-use crate::harness::{Publisher, fixture, page};
-use crate::scene::{Region, wait};
+use crate::harness::{Node, PORTS, Publisher, fixture, page};
+use crate::scene::{Newcomer, Region, refused, status, ticket, wait};
 use serde_json::Value;
 use verge_edge::cli::client::Protocol;
 
@@ -38,4 +38,73 @@ fn every_node_serves_what_one_was_given() {
         status["deploy_count"] == 2 && all_here(1)(status)
     });
     assert_eq!(page(&region.nodes[0], HOST, "/").unwrap(), b"<p>second");
+}
+
+/// Nothing is left of a node but its seed, or its provider's key: one command brings all back.
+#[test]
+fn a_wiped_node_comes_back_by_its_seed_or_its_providers_key() {
+    let mut region = Region::of(3);
+    let site = fixture("neighbourhood");
+    let publisher = Publisher::with_site(&region.nodes[0], "ana", "garden");
+    publisher.copy(&site);
+    publisher.commit("one");
+    publisher.push_ok(&region.nodes[0], "garden", "main");
+    let is_back = |node: &Node, id: &str| {
+        wait(node, all_here(1));
+        serves(node, HOST, &site, &[Protocol::Http2]);
+        assert_eq!(status(node)["node"]["id"], id);
+    };
+
+    let before = status(&region.nodes[2])["node"]["id"].clone();
+    let before = before.as_str().unwrap();
+    region.nodes[2].stop();
+    let data = region.nodes[2].data().to_owned();
+    wipe_but(&data, &["seed"]);
+    let named = ["--provider", "P2"];
+    let said = refused(
+        &data,
+        &[&["init", "--join", &ticket(&region.nodes[0])], &named[..]].concat(),
+    );
+    assert!(said.contains("leave --provider out"), "{said}");
+    let newcomer = Newcomer::ask(&data, &ticket(&region.nodes[0]), None);
+    newcomer.becomes_a_member();
+    region.nodes[2].restart();
+    is_back(&region.nodes[2], before);
+
+    // A seed of nobody's is not let in by a ticket for a new provider.
+    let stranger = region.new_data("stranger");
+    std::fs::create_dir(&stranger).unwrap();
+    wipe_but(&stranger, &[]);
+    std::fs::copy(data.join("seed"), stranger.join("seed")).unwrap();
+    std::fs::write(stranger.join("seed"), [7; 32]).unwrap();
+    let said = Newcomer::ask(&stranger, &ticket(&region.nodes[0]), None).ends();
+    assert!(!said.status.success());
+
+    // The seed is lost too: the provider's key signs a new node in its place.
+    region.nodes[1].stop();
+    let data = region.nodes[1].data().to_owned();
+    let key = region.new_data("kept.key");
+    std::fs::copy(data.join("provider.key"), &key).unwrap();
+    wipe_but(&data, &[]);
+    let kept = format!("--provider-key={}", key.display());
+    let more = [PORTS[4], &kept];
+    Newcomer::ask_with(&[], &data, &ticket(&region.nodes[2]), &more).becomes_a_member();
+    region.nodes[1].restart();
+    let now = status(&region.nodes[1])["node"]["id"].clone();
+    is_back(&region.nodes[1], now.as_str().unwrap());
+    assert_eq!(status(&region.nodes[1])["provider"]["name"], "P1");
+}
+
+fn wipe_but(data: &std::path::Path, kept: &[&str]) {
+    for entry in std::fs::read_dir(data).unwrap() {
+        let entry = entry.unwrap();
+        if kept.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        } else {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
 }

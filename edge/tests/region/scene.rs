@@ -172,13 +172,20 @@ impl Newcomer {
         provider: Option<&str>,
         listen_nodes: &str,
     ) -> Self {
+        let provider = provider.map(|provider| format!("--provider={provider}"));
+        let more: Vec<&str> = [Some(listen_nodes), provider.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect();
+        Self::ask_with(runner, data, ticket, &more)
+    }
+
+    /// Runs `verge init --join` with these arguments beside it.
+    pub(crate) fn ask_with(runner: &[String], data: &Path, ticket: &str, more: &[&str]) -> Self {
         let mut command = run_by(runner);
         command.args(["init", "--join", ticket]).args(&PORTS[..4]);
-        command.arg(listen_nodes);
-        command.arg("--data").arg(data).stdout(Stdio::piped());
-        if let Some(provider) = provider {
-            command.args(["--provider", provider]);
-        }
+        command.arg("--data").arg(data).args(more);
+        command.stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
