@@ -93,6 +93,10 @@ const DUPLICATES: &[(&str, &str)] = &[
         "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
     ),
     (
+        "spin",
+        "postcard of iroh-blobs has 0.9 below heapless, the futures of iroh 0.10",
+    ),
+    (
         "syn",
         "derive macros move to syn 3 one by one; only at build time",
     ),

@@ -1,14 +1,21 @@
 //! `verge demo`: the main job, from nothing to pages in a visitor's hands, with real parts: this
-//! binary as the node, the real `git` and `ssh` as the publisher, real TLS as the visitor.
+//! binary as the nodes of three providers, the real `git` and `ssh` as the publisher, real TLS as
+//! the visitor. Then what the region is for: a node is cut off, one dies, one loses its disk, and
+//! nothing is lost.
 
-use super::client::{Answer, Protocol, Visitor};
+mod pages;
+mod publisher;
+mod street;
+
+use super::client::{Protocol, Visitor};
 use super::manual;
-use super::node::Ready;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
-use std::io::{BufRead, BufReader};
+use pages::{CODINGS, Page, Row, pages, visit_all};
+use publisher::Publisher;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+use street::{House, join};
 use verge_sync::clock::stopwatch;
 
 /// `verge demo`
@@ -24,10 +31,10 @@ pub struct Demo {
     /// End by itself after the table, with exit status 0 only if all of it was right.
     #[arg(long)]
     once: bool,
-    /// The HTTPS port on 127.0.0.1; 0 for any free one.
+    /// The HTTPS port of the first node on 127.0.0.1; 0 for any free one.
     #[arg(long, default_value_t = 8443)]
     https_port: u16,
-    /// The SSH port on 127.0.0.1; 0 for any free one.
+    /// The SSH port of the first node on 127.0.0.1; 0 for any free one.
     #[arg(long, default_value_t = 2222)]
     ssh_port: u16,
 }
@@ -37,7 +44,12 @@ const HOST: &str = "neighbourhood.sites.localhost";
 /// The site that says what visitors get.
 const MANUAL: &str = "manual";
 const MANUAL_HOST: &str = "manual.sites.localhost";
-const CODINGS: [&str; 4] = ["br", "zstd", "gzip", "identity"];
+/// The page that Ana changes.
+const NOTE: &str = "notes.txt";
+/// What does not come about by then goes wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at a page that is to change.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 impl Demo {
     /// Carries it out.
@@ -52,19 +64,16 @@ impl Demo {
             )
         })?;
         let folder = tempfile::Builder::new().prefix("verge-demo-").tempdir()?;
-        let region = Region::new(folder.path(), self.https_port, self.ssh_port)?;
-        region.add_publisher()?;
-        region.push(&source)?;
-        region.deploy_manual()?;
-        let right = super::block_on(region.visit(&source))?;
-        region.say_where_to_look();
+        let mut story = Story::begin(folder.path(), self.https_port, self.ssh_port)?;
+        let right = super::block_on(story.tell(&source))?;
+        story.say_where_to_look();
         ensure!(right, "some answers were not what was published");
         if self.once {
-            return region.stop();
+            return story.stop();
         }
         say("Press Ctrl-C to end.");
         super::block_on(async { Ok(tokio::signal::ctrl_c().await?) })?;
-        region.stop()
+        story.stop()
     }
 }
 
@@ -77,383 +86,245 @@ fn step(line: &str) {
     say(&format!("\n== {line}"));
 }
 
-/// A region of one provider and one node, and its only publisher.
-struct Region<'a> {
-    folder: &'a Path,
-    ready: Ready,
-    node: Node,
+/// The region, its publisher, and what came of each step.
+struct Story {
+    a: House,
+    b: House,
+    c: House,
+    ana: Publisher,
+    results: Vec<Outcome>,
 }
 
-impl<'a> Region<'a> {
-    fn new(folder: &'a Path, https_port: u16, ssh_port: u16) -> anyhow::Result<Self> {
-        step("A steward makes a node: verge init, verge serve");
-        let data = folder.join("node");
-        let init = verge()?
-            .arg("init")
-            .arg("--data")
-            .arg(&data)
-            .args(["--region", "Demo Street", "--provider", "Corner Workshop"])
-            .args([
-                "--site-zone",
-                "sites.localhost",
-                "--admin-zone",
-                "admin.localhost",
-            ])
-            .args(["--host-proof", "none", "--test", "--ca", "local"])
-            .args(["--listen-http", "127.0.0.1:0"])
-            .args(["--listen-https", &format!("127.0.0.1:{https_port}")])
-            .args(["--listen-ssh", &format!("127.0.0.1:{ssh_port}")])
-            .args(["--listen-nodes", "127.0.0.1:0"])
-            .status()?;
-        ensure!(init.success(), "verge init ended with {init}");
-        let mut child = verge()?
-            .arg("serve")
-            .arg("--data")
-            .arg(&data)
-            .env("VERGE_LOG", "warn")
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("start verge serve")?;
-        let output = child.stdout.take().context("the node's output")?;
-        let mut node = Node {
-            child,
-            output: BufReader::new(output),
-        };
-        let mut line = String::new();
-        node.output.read_line(&mut line)?;
-        let ready = Ready::parse(&line).with_context(|| {
-            format!("the node did not start; is port {https_port} or {ssh_port} taken? {line}")
-        })?;
-        say(&format!("the node says: {}", line.trim_end()));
+/// A line of the last table.
+struct Outcome {
+    what: &'static str,
+    /// For A, B and C: how many pages were right, of how many; none for a node that is away.
+    nodes: [Option<(usize, usize)>; 3],
+    took: Duration,
+}
+
+impl Story {
+    fn begin(folder: &Path, https_port: u16, ssh_port: u16) -> anyhow::Result<Self> {
+        step("A: the Corner Workshop makes a node and founds a region: verge init, verge serve");
+        let a = House::found(&folder.join("a"), https_port, ssh_port)?;
+        step(
+            "B and C: the Bakery and the Library join: verge provider invite, init --join, approve",
+        );
+        let b = join(&folder.join("b"), "Bakery", &[&a])?;
+        let c = join(&folder.join("c"), "Library", &[&a, &b])?;
+        step("Ana makes an SSH key; the steward of A adds her and her site");
+        let ana = Publisher::new(folder)?;
+        a.run(&["account", "add", "ana", "--ssh-key", &ana.public_key()])?;
+        let named = ["--owner", "ana", "--host", "commonground.localhost"];
+        a.run(&[&["site", "create", SITE], &named[..]].concat())?;
         Ok(Self {
-            folder,
-            ready,
-            node,
+            a,
+            b,
+            c,
+            ana,
+            results: Vec::new(),
         })
     }
 
-    fn data(&self) -> PathBuf {
-        self.folder.join("node")
+    async fn tell(&mut self, source: &Path) -> anyhow::Result<bool> {
+        let mut right = self.first_pages(source).await?;
+        right &= self.an_outage().await?;
+        right &= self.a_death().await?;
+        right &= self.a_lost_disk().await?;
+        self.show();
+        Ok(right)
     }
 
-    fn key(&self) -> PathBuf {
-        self.folder.join("ana")
+    /// What is pushed to A is at B and C.
+    async fn first_pages(&mut self, source: &Path) -> anyhow::Result<bool> {
+        self.ana.take(source)?;
+        self.ana.write(NOTE, "one")?;
+        step("Ana publishes at A: git push");
+        let begun = stopwatch();
+        self.ana.push(&self.a, "First pages")?;
+        self.see(&[&self.b, &self.c], "one").await?;
+        let took = begun.elapsed();
+        step("Visitors fetch every page, in every coding, over HTTP/1.1 and HTTP/2, from A");
+        let mut right = self.table(&self.a).await?;
+        step("Ana publishes a folder without git: verge deploy manual --site manual");
+        self.ana.deploy_manual(&self.a)?;
+        right &= self.others().await?;
+        right &= self
+            .compare("pushed to A, fetched from all", [true; 3], took)
+            .await?;
+        Ok(right)
     }
 
-    fn add_publisher(&self) -> anyhow::Result<()> {
-        step("Ana makes an SSH key; the steward adds her and her site");
-        let mut keygen = Command::new("ssh-keygen");
-        keygen
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", "ana", "-f"])
-            .arg(self.key());
-        run(&mut keygen)?;
-        let mut account = verge()?;
-        account.args(["account", "add", "ana", "--ssh-key"]);
-        run(account
-            .arg(self.key().with_extension("pub"))
-            .arg("--data")
-            .arg(self.data()))?;
-        let mut site = verge()?;
-        site.args([
-            "site",
-            "create",
-            SITE,
-            "--owner",
-            "ana",
-            "--host",
-            "commonground.localhost",
-        ]);
-        run(site.arg("--data").arg(self.data()))
+    /// C is cut off while Ana pushes; then it is not.
+    async fn an_outage(&mut self) -> anyhow::Result<bool> {
+        step("C is cut off from the others; Ana pushes a change to A");
+        self.c.cut(&[&self.a, &self.b], true)?;
+        self.ana.write(NOTE, "two")?;
+        self.ana.push(&self.a, "While C is away")?;
+        self.see(&[&self.a, &self.b], "two").await?;
+        let kept = self.note(&self.c).await?;
+        say(&format!("  C serves what it has: {NOTE} says {kept:?}"));
+        step("The line is back");
+        let begun = stopwatch();
+        self.c.cut(&[&self.a, &self.b], false)?;
+        self.see(&[&self.c], "two").await?;
+        let took = begun.elapsed();
+        let right = self
+            .compare("C was cut off, and is back", [true; 3], took)
+            .await?;
+        Ok(right && kept == "one")
     }
 
-    fn push(&self, source: &Path) -> anyhow::Result<()> {
-        let work = self.folder.join("work");
-        copy_folder(source, &work)?;
-        let address = self.ready.ssh.context("the node does not listen for SSH")?;
-        let url = format!("ssh://git@{address}/{SITE}");
-        step(&format!("Ana publishes: git push {url}"));
-        for arguments in [
-            &["init", "-q", "-b", "main"][..],
-            &["add", "-A"],
-            &["commit", "-q", "-m", "First pages"],
-            &["push", &url, "main"],
-        ] {
-            run(self.git(&work).args(arguments))?;
+    /// A dies; the same history goes on at B.
+    async fn a_death(&mut self) -> anyhow::Result<bool> {
+        step("A is killed; Ana pushes to B");
+        self.a.kill()?;
+        self.ana.write(NOTE, "three")?;
+        let begun = stopwatch();
+        self.ana.push(&self.b, "Without A")?;
+        self.see(&[&self.b, &self.c], "three").await?;
+        let took = begun.elapsed();
+        self.compare("A is dead, pushed to B", [false, true, true], took)
+            .await
+    }
+
+    /// C loses everything but its seed; A comes back as well.
+    async fn a_lost_disk(&mut self) -> anyhow::Result<bool> {
+        step("A is started again; C loses its disk, all but the node's seed, and is restored");
+        self.a.start()?;
+        self.see(&[&self.a], "three").await?;
+        let begun = stopwatch();
+        self.c.wipe()?;
+        self.c.restore(&self.b)?;
+        self.see(&[&self.c], "three").await?;
+        let took = begun.elapsed();
+        self.compare("C lost its disk, and is restored", [true; 3], took)
+            .await
+    }
+
+    /// Waits until these nodes show what Ana wrote last.
+    async fn see(&self, houses: &[&House], text: &str) -> anyhow::Result<()> {
+        let begun = stopwatch();
+        for house in houses {
+            while self.note(house).await.ok().as_deref() != Some(text) {
+                let waited = begun.elapsed();
+                ensure!(waited < PATIENCE, "{} does not show it", house.letter());
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
         }
         Ok(())
     }
 
-    /// A second site, published without git.
-    fn deploy_manual(&self) -> anyhow::Result<()> {
-        step("Ana publishes a folder without git: verge deploy manual --site manual");
-        let folder = self.folder.join(MANUAL);
-        std::fs::create_dir(&folder)?;
-        std::fs::write(folder.join("index.html"), manual::page())?;
-        std::fs::write(folder.join("manual.css"), manual::STYLE)?;
-        let mut create = verge()?;
-        create.args(["site", "create", MANUAL, "--owner", "ana", "--data"]);
-        run(create.arg(self.data()))?;
-        let mut deploy = verge()?;
-        deploy.arg("deploy").arg(folder).args(["--site", MANUAL]);
-        run(deploy.arg("--data").arg(self.data()))
+    async fn note(&self, house: &House) -> anyhow::Result<String> {
+        let url = format!("/{NOTE}");
+        let visitor = house.visitor()?;
+        let answer = visitor.get(Protocol::Http2, HOST, &url, "identity").await?;
+        ensure!(answer.head.status == 200, "{}", answer.head.status);
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
-    fn git(&self, work: &Path) -> Command {
-        let ssh = format!(
-            "ssh -F none -i {} -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new \
-             -o UserKnownHostsFile={} -o LogLevel=ERROR",
-            self.key().display(),
-            self.folder.join("known_hosts").display()
-        );
-        let mut git = Command::new("git");
-        git.arg("-C")
-            .arg(work)
-            .env("GIT_SSH_COMMAND", ssh)
-            .env("GIT_CONFIG_GLOBAL", "/dev/null");
-        git.args(["-c", "user.name=Ana", "-c", "user.email=ana@demo.localhost"]);
-        git
-    }
-
-    async fn visit(&self, source: &Path) -> anyhow::Result<bool> {
-        step("Visitors fetch every page, in every coding, over HTTP/1.1 and HTTP/2");
-        let address = self
-            .ready
-            .https
-            .context("the node does not listen for HTTPS")?;
-        let visitor = Visitor::new(address, &self.data().join("local-ca.pem"))?;
-        let pages = pages(source)?;
+    async fn table(&self, house: &House) -> anyhow::Result<bool> {
+        let (visitor, pages) = (house.visitor()?, pages(self.ana.work())?);
         say("  protocol  asked for  pages  right    bytes sent  bytes of pages       time");
         let mut all_right = true;
         for protocol in [Protocol::Http1, Protocol::Http2] {
             for coding in CODINGS {
-                let row = visit_all(&visitor, protocol, coding, &pages).await?;
+                let row = visit_all(&visitor, protocol, (HOST, coding), &pages).await?;
                 all_right &= row.right == pages.len();
                 say(&row.show(protocol, coding, pages.len()));
             }
         }
+        Ok(all_right)
+    }
+
+    /// The second site, and a page that is not there.
+    async fn others(&self) -> anyhow::Result<bool> {
+        let visitor = self.a.visitor()?;
         let manual = visitor.get(Protocol::Http2, MANUAL_HOST, "/", "br").await?;
-        all_right &= manual.head.status == 200 && manual.body == manual::page().as_bytes();
+        let is_right = manual.head.status == 200 && manual.body == manual::page().as_bytes();
         say(&format!("  the second site: {}", manual.head.status));
         let missing = visitor
             .get(Protocol::Http2, HOST, "/no-such-page", "br")
             .await?;
-        say(&format!(
-            "  a page that is not there: {}",
-            missing.head.status
-        ));
-        Ok(all_right && missing.head.status == 404)
+        let status = missing.head.status;
+        say(&format!("  a page that is not there: {status}"));
+        Ok(is_right && status == 404)
+    }
+
+    /// Every page in every coding from every node that is there.
+    async fn compare(
+        &mut self,
+        what: &'static str,
+        are_there: [bool; 3],
+        took: Duration,
+    ) -> anyhow::Result<bool> {
+        let pages = pages(self.ana.work())?;
+        let mut nodes = [None; 3];
+        let houses = [&self.a, &self.b, &self.c];
+        for ((house, is_there), result) in houses.iter().zip(are_there).zip(&mut nodes) {
+            if is_there {
+                *result = Some(fetched(&house.visitor()?, &pages).await?);
+            }
+        }
+        let all_right = nodes.iter().flatten().all(|(right, all)| right == all);
+        let outcome = Outcome { what, nodes, took };
+        say(&format!("  {}", outcome.line()));
+        self.results.push(outcome);
+        Ok(all_right)
+    }
+
+    fn show(&self) {
+        step("Pages that were right, in four codings, from A, B and C; and how long it took");
+        self.results
+            .iter()
+            .for_each(|outcome| say(&format!("  {}", outcome.line())));
     }
 
     fn say_where_to_look(&self) {
-        let port = self.ready.https.map_or(443, |address| address.port());
         step("Look yourself");
-        say(&format!("  https://{HOST}:{port}/"));
+        for house in [&self.a, &self.b, &self.c] {
+            let port = house.https().map_or(443, |address| address.port());
+            say(&format!("  {}: https://{HOST}:{port}/", house.letter()));
+        }
+        let port = self.a.https().map_or(443, |address| address.port());
         say(&format!(
             "  https://{MANUAL_HOST}:{port}/ (what visitors get, and how to write rules)"
         ));
-        say(&format!(
-            "  (the test CA is {})",
-            self.data().join("local-ca.pem").display()
-        ));
+        let ca = self.a.data().join("local-ca.pem");
+        say(&format!("  (the test CA of A is {})", ca.display()));
     }
 
-    fn stop(mut self) -> anyhow::Result<()> {
-        let id = self.node.child.id();
-        let id = rustix::process::Pid::from_raw(i32::try_from(id)?).context("the node's id")?;
-        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
-        let status = self.node.child.wait()?;
-        ensure!(status.success(), "verge serve ended with {status}");
+    fn stop(self) -> anyhow::Result<()> {
+        for house in [self.a, self.b, self.c] {
+            house.stop()?;
+        }
         Ok(())
     }
 }
 
-/// The node's process; ended with the demo, however that ends.
-struct Node {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            drop(self.child.kill());
-            drop(self.child.wait());
-        }
+/// How many answers were right, of how many.
+async fn fetched(visitor: &Visitor, pages: &[Page]) -> anyhow::Result<(usize, usize)> {
+    let mut right = 0;
+    for coding in CODINGS {
+        let row: Row = visit_all(visitor, Protocol::Http2, (HOST, coding), pages).await?;
+        right += row.right;
     }
+    Ok((right, pages.len() * CODINGS.len()))
 }
 
-/// What one protocol and coding brought.
-#[derive(Default)]
-struct Row {
-    right: usize,
-    sent_bytes: usize,
-    page_bytes: usize,
-    milliseconds: u128,
-}
-
-impl Row {
-    fn show(&self, protocol: Protocol, coding: &str, pages: usize) -> String {
-        let protocol = match protocol {
-            Protocol::Http1 => "HTTP/1.1",
-            Protocol::Http2 => "HTTP/2",
-        };
-        format!(
-            "  {protocol:<9} {coding:<10} {pages:>5}  {:>5}  {:>12}  {:>14}  {:>6} ms",
-            self.right, self.sent_bytes, self.page_bytes, self.milliseconds
-        )
-    }
-}
-
-async fn visit_all(
-    visitor: &Visitor,
-    protocol: Protocol,
-    coding: &str,
-    pages: &[Page],
-) -> anyhow::Result<Row> {
-    let started = stopwatch();
-    let mut row = Row::default();
-    let mut session = visitor.connect(protocol, HOST).await?;
-    for page in pages {
-        let answer = session.get(&page.url, coding).await?;
-        let published = std::fs::read(&page.file)?;
-        row.sent_bytes += answer.encoded.len();
-        row.page_bytes += published.len();
-        match wrong(&answer, &published, coding) {
-            None => row.right += 1,
-            Some(why) => say(&format!("  WRONG {}: {why}", page.url)),
-        }
-    }
-    row.milliseconds = started.elapsed().as_millis();
-    Ok(row)
-}
-
-fn wrong(answer: &Answer, published: &[u8], asked: &str) -> Option<String> {
-    let coding = answer.field("content-encoding");
-    if answer.head.status != 200 {
-        Some(format!("status {}", answer.head.status))
-    } else if !coding.is_empty() && coding != asked {
-        Some(format!("came as {coding}"))
-    } else if answer.body != published {
-        Some("other bytes than were published".to_owned())
-    } else {
-        None
-    }
-}
-
-/// A published file and the URL that a visitor finds it under.
-struct Page {
-    file: PathBuf,
-    url: String,
-}
-
-/// Every file of `source` that is published, with its clean URL.
-fn pages(source: &Path) -> anyhow::Result<Vec<Page>> {
-    let mut pages = Vec::new();
-    for entry in walk(source)? {
-        let has_file = |path: &str| source.join(path).is_file();
-        let relative = entry
-            .strip_prefix(source)?
-            .to_str()
-            .context("a file name in UTF-8")?;
-        let is_hidden = relative
-            .split('/')
-            .any(|segment| segment.starts_with('.') && segment != ".well-known");
-        if is_hidden || ["_redirects", "_headers", "verge.toml"].contains(&relative) {
-            continue;
-        }
-        pages.push(Page {
-            url: clean_url(relative, has_file),
-            file: entry.clone(),
+impl Outcome {
+    fn line(&self) -> String {
+        let nodes = self.nodes.map(|node| match node {
+            Some((right, all)) => format!("{right}/{all}"),
+            None => "away".to_owned(),
         });
+        let [a, b, c] = nodes;
+        let (what, took_ms) = (self.what, self.took.as_millis());
+        format!("{what:<34} A {a:>8}  B {b:>8}  C {c:>8}  {took_ms:>6} ms")
     }
-    if pages.is_empty() {
-        bail!("{} holds no file to publish", source.display());
-    }
-    Ok(pages)
 }
 
-/// `a.html` is asked for as `/a` unless another file is called `a`, `d/index.html` as `/d/`.
-fn clean_url(path: &str, has_file: impl Fn(&str) -> bool) -> String {
-    let clean = match path.strip_suffix("index.html") {
-        Some(folder) if folder.is_empty() || folder.ends_with('/') => folder,
-        _ => path.strip_suffix(".html").unwrap_or(path),
-    };
-    let exact = if clean != path && has_file(clean) {
-        path
-    } else {
-        clean
-    };
-    let mut url = String::from("/");
-    for byte in exact.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                url.push(char::from(byte));
-            }
-            other => url.push_str(&format!("%{other:02X}")),
-        }
-    }
-    url
-}
-
-fn walk(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(&next).with_context(|| format!("read {}", next.display()))? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() && entry.file_name() != ".git" {
-                folders.push(entry.path());
-            } else if kind.is_file() {
-                files.push(entry.path());
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
-    for file in walk(from)? {
-        let target = to.join(file.strip_prefix(from)?);
-        std::fs::create_dir_all(target.parent().unwrap_or(to))?;
-        std::fs::copy(&file, &target).with_context(|| format!("copy {}", file.display()))?;
-    }
-    Ok(())
-}
-
-/// This very binary.
-fn verge() -> anyhow::Result<Command> {
-    Ok(Command::new(
-        std::env::current_exe().context("find the verge binary")?,
-    ))
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("start {program}"))?;
-    ensure!(status.success(), "{program} ended with {status}");
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clean_urls() {
-        for (path, url) in [
-            ("index.html", "/"),
-            ("a.html", "/a"),
-            ("d/index.html", "/d/"),
-            ("copyright.html", "/copyright.html"),
-            ("myindex.html", "/myindex"),
-            ("caf\u{e9}.html", "/caf%C3%A9"),
-            ("a b.txt", "/a%20b.txt"),
-        ] {
-            assert_eq!(clean_url(path, |name| name == "copyright"), url);
-        }
-    }
+/// How long something has to wait at most.
+fn is_overdue(begun: Instant) -> bool {
+    begun.elapsed() > PATIENCE
 }
