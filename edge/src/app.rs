@@ -7,6 +7,7 @@
 //! other nodes, then the store. Only this file sees all parts.
 
 mod among;
+mod collection;
 mod fitness;
 mod housekeeping;
 mod names;
@@ -29,6 +30,7 @@ use crate::pushes::Pushes;
 use crate::receive;
 use crate::region::RegionView;
 use crate::sites::{CacheBudget, SiteAt, Sites};
+use crate::status_page::StatusPage;
 use among::Among;
 use anyhow::Context;
 use showing::{Certification, Showing};
@@ -39,6 +41,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use verge_sync::clock::Clock;
+use verge_sync::content::Thrift;
 use verge_sync::id::{SiteId, Version};
 use verge_sync::record::Effect;
 use verge_sync::store::{LocalDisk, Store};
@@ -77,18 +80,56 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         damages,
         tls,
         lan,
+        thrift,
     } = open(data, &config, keys, &store)?;
-    let Some(among) = among(&store, &region, &config).await? else {
+    let Some(among) = among(&store, &region, &config, &thrift).await? else {
         return Ok(());
     };
+    let page = showing.status();
+    status::show(&page, &region, &among.membership).await;
     let mut edge = edge_config(&config);
     (edge.assurances, edge.lan) = (assurances, lan.clone());
-    let (page, membership) = (showing.status(), Arc::clone(&among.membership));
-    status::show(&page, &region, &membership).await;
     edge.status = Some(Arc::clone(&page));
     let edge = Edge::start(edge, sites, tls)?;
     complete(lan.as_deref(), &edge, &showing, &region);
-    let publishing = publishing(&store, &region, &config)?;
+    let up = Up {
+        store,
+        region,
+        showing,
+        thrift,
+        among,
+        edge,
+        page,
+        damages,
+    };
+    attend(up, data, config, host_secret).await
+}
+
+/// What is there when visitors are served already.
+struct Up {
+    store: Store,
+    region: Arc<RegionView>,
+    showing: Arc<Showing>,
+    thrift: Arc<Thrift>,
+    among: Among,
+    edge: Running,
+    page: Arc<StatusPage>,
+    damages: mpsc::Receiver<Damage>,
+}
+
+/// Opens the doors of publishers and stewards, and looks after everything until it is asked to stop.
+async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> anyhow::Result<()> {
+    let Up {
+        store,
+        region,
+        showing,
+        thrift,
+        among,
+        edge,
+        page,
+        damages,
+    } = up;
+    let publishing = publishing(&store, &region, &config, &thrift)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
     let (wishes, wished) = mpsc::channel(names::WISHES_MAX);
     let api = |ssh_port| {
@@ -96,14 +137,15 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
             ssh_host_key: ssh_host_key.clone(),
             ..addresses(&config, &edge, ssh_port)
         };
-        Arc::new(Api {
+        let api = Api {
             region: Arc::clone(&region),
             publishing: Arc::clone(&publishing),
             receipts: among.receipts(&region),
             membership: Arc::clone(&among.membership),
             addresses,
             wishes: wishes.clone(),
-        })
+        };
+        Arc::new(api)
     };
     let ssh_port = config.listen.ssh.first().map(|address| address.port());
     let pushes = Pushes {
@@ -115,24 +157,38 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let ssh = receiver.addresses().first().copied();
     let door = Door::open(data, &random()?).context("open the admin socket")?;
     let _scrub = housekeeping::scrub(&store, config.store, among.repairs())?;
-    let mut chores = housekeeping::start(&store, &region, among.repairs(), damages);
-    chores.extend([
+    let chores = [
+        tokio::spawn(among.collection(&store, &region, &thrift).run()),
+        tokio::spawn(housekeeping::recheck_reported(
+            store.clone(),
+            damages,
+            among.repairs().clone(),
+        )),
         tokio::spawn(door.serve(api(ssh.map(|address| address.port())))),
         tokio::spawn(names::look_after(&region, &config.dns, wished)),
-        tokio::spawn(status::keep(page, Arc::clone(&region), membership)),
+        tokio::spawn(status::keep(
+            page,
+            Arc::clone(&region),
+            Arc::clone(&among.membership),
+        )),
         tokio::spawn(housekeeping::renew(showing, Arc::clone(&region))),
-    ]);
+    ];
     announce(&edge, ssh, among.bound());
     tokio::select! {
         stopped = stop_signal() => stopped?,
         () = housekeeping::sweep(&receiver) => {}
     }
-    tracing::info!("stopping");
     chores.iter().for_each(tokio::task::JoinHandle::abort);
-    receiver.stop(PUSH_GRACE).await;
-    drain(edge, &config).await;
-    among.stop().await;
+    stop((receiver, edge, among), &config).await;
     Ok(())
+}
+
+/// The doors of publishers, then those of visitors, then the other nodes.
+async fn stop((receiver, edge, among): (receive::Receiver, Running, Among), config: &Config) {
+    tracing::info!("stopping");
+    receiver.stop(PUSH_GRACE).await;
+    drain(edge, config).await;
+    among.stop().await;
 }
 
 /// Puts the port, which is known now, into the page for the node's own network.
@@ -148,8 +204,9 @@ async fn among(
     store: &Store,
     region: &Arc<RegionView>,
     config: &Config,
+    thrift: &Arc<Thrift>,
 ) -> anyhow::Result<Option<Among>> {
-    let among = Among::start(store, region, config).await?;
+    let among = Among::start(store, region, config, thrift).await?;
     tokio::select! {
         stopped = stop_signal() => stopped.map(|()| None),
         done = among.catch_up(store, region) => done.map(|()| Some(among)),
@@ -164,6 +221,7 @@ struct Opened {
     damages: mpsc::Receiver<Damage>,
     tls: Option<Arc<crate::tls::TlsResolver>>,
     lan: Option<Arc<Lan>>,
+    thrift: Arc<Thrift>,
 }
 
 /// Reads the records, and puts what holds before visitors that are to come.
@@ -172,8 +230,9 @@ fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::
     let certification = Certification::open(data, config, false)?;
     let tls = certification.resolver();
     let lan = lan(config, &certification)?;
+    let thrift = Arc::new(collection::thrift(store, config.store.bytes_max)?);
     let showing = Showing::new(
-        store.clone(),
+        (store.clone(), Arc::clone(&thrift)),
         Arc::clone(&sites),
         lan.clone(),
         certification,
@@ -190,6 +249,7 @@ fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::
         damages,
         tls,
         lan,
+        thrift,
     })
 }
 
@@ -296,6 +356,7 @@ fn publishing(
     store: &Store,
     region: &Arc<RegionView>,
     config: &Config,
+    thrift: &Arc<Thrift>,
 ) -> anyhow::Result<Arc<Publishing>> {
     let builds = BuildChild {
         program: own_program()?,
@@ -304,7 +365,7 @@ fn publishing(
     let (store, region) = (store.clone(), Arc::clone(region));
     let at_once_max = config.push.at_once_max;
     let publishing = Publishing::new(
-        store,
+        (store, Arc::clone(thrift)),
         region,
         Clock::System,
         config.build,

@@ -206,6 +206,8 @@ pub struct Exchange {
 pub struct StoreCare {
     /// Days in which every stored byte is read again and compared with its digest; 0 for never.
     pub scrub_days: u32,
+    /// Bytes of content that are kept; 0 for what the disk has.
+    pub bytes_max: u64,
 }
 
 /// Whom to ask about the DNS proofs of hosts.
@@ -303,7 +305,10 @@ impl Default for Exchange {
 
 impl Default for StoreCare {
     fn default() -> Self {
-        Self { scrub_days: 30 }
+        Self {
+            scrub_days: 30,
+            bytes_max: 0,
+        }
     }
 }
 

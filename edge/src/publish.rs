@@ -17,6 +17,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use verge_builder::{Built, Job, Limits, Outcome, Source};
 use verge_sync::clock::{Clock, stopwatch};
+use verge_sync::content::{Thrift, bytes_max};
 use verge_sync::digest::Digest;
 use verge_sync::id::{AccountId, SiteId, Version};
 use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
@@ -27,6 +28,7 @@ use verge_sync::store::{BlobPin, Staged, Store, StoreError};
 /// Takes trees and puts them in place.
 pub struct Publishing {
     store: Store,
+    thrift: Arc<Thrift>,
     region: Arc<RegionView>,
     clock: Clock,
     limits: config::Build,
@@ -84,6 +86,21 @@ pub enum PublishError {
         /// What the site may have.
         max: u64,
     },
+    /// All sites of the account together take more than they may.
+    #[error(
+        "with it the account's sites take {bytes} bytes, all together may have {max}: make files smaller, or ask the region for more"
+    )]
+    OverAccount {
+        /// What they take.
+        bytes: u64,
+        /// What they may take.
+        max: u64,
+    },
+    /// The steward has set a limit, and it is reached.
+    #[error(
+        "this node's room for sites is used up: push to another node, or ask its steward for more (`store.bytes_max`)"
+    )]
+    NoRoom,
     /// What the build left is not a whole version: an error of ours.
     #[error(
         "the new version is not whole ({0}); nothing was published, the last version is still served"
@@ -103,7 +120,7 @@ impl Publishing {
     /// Ready to build in `builds`.
     #[must_use]
     pub fn new(
-        store: Store,
+        (store, thrift): (Store, Arc<Thrift>),
         region: Arc<RegionView>,
         clock: Clock,
         limits: config::Build,
@@ -113,6 +130,7 @@ impl Publishing {
         let slots = Semaphore::new(at_once_max);
         Self {
             store,
+            thrift,
             region,
             clock,
             limits,
@@ -194,18 +212,33 @@ impl Publishing {
         }
     }
 
-    /// The smaller of the site's own quota and the region's limit counts, for one version.
+    /// The version against what the site, and all sites of the account together, may take; what is
+    /// new of it against the room of this node.
     fn check_quota(&self, site: SiteId, built: &Built) -> Result<(), PublishError> {
         let effect = self.region.effect();
-        let region = effect.chain.current().body.limits.site_bytes_max;
-        let own = effect.site(&site).map_or(0, |site| site.body.quota_bytes);
-        let max = if own == 0 { region } else { own.min(region) };
-        if built.version_bytes > max {
-            return Err(PublishError::OverQuota {
-                bytes: built.version_bytes,
-                max,
-            });
+        let bytes = built.version_bytes;
+        let Some(site) = effect.site(&site) else {
+            return Ok(());
+        };
+        let max = bytes_max(&effect, site);
+        if bytes > max {
+            return Err(PublishError::OverQuota { bytes, max });
         }
+        let others = effect.sites_of(&site.body.account);
+        let others = others.filter(|other| other.id != site.id);
+        let heads = others.filter_map(|other| other.head());
+        let bytes = heads.fold(bytes, |sum, head| {
+            sum.saturating_add(head.body().blobs_bytes)
+        });
+        let max = effect.chain.current().body.limits.account_bytes_max;
+        if bytes > max {
+            return Err(PublishError::OverAccount { bytes, max });
+        }
+        let new_bytes = built.new_blobs.iter().map(|blob| blob.bytes).sum();
+        if !self.thrift.has_room(new_bytes) {
+            return Err(PublishError::NoRoom);
+        }
+        self.thrift.take_back(site.id);
         Ok(())
     }
 

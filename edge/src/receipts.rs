@@ -60,7 +60,9 @@ impl Receipts {
         }
     }
 
-    fn holders(&self, version: Version) -> BTreeSet<NodeId> {
+    /// The peers that say that they hold `version` whole.
+    #[must_use]
+    pub fn holders(&self, version: Version) -> BTreeSet<NodeId> {
         let network = self.network.as_ref();
         network.map_or_else(BTreeSet::new, |network| network.holders(&version))
     }

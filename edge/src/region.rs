@@ -11,6 +11,7 @@ mod kinds;
 mod left;
 mod members;
 pub mod naming;
+mod policy;
 mod prove;
 pub mod reclaim;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use carry::Carried;
 pub use describe::{AccountLine, SiteLine, hosts, sites};
 pub use left::left_versions;
 pub use members::{Standing, StepChange, chain_records, find_node, find_provider};
+pub use policy::{PolicyError, check_policy, replica_count_min};
 pub use status::{
     PendingStep, Status, author_name, changes, pending_steps, provider_name, subject_name,
 };
@@ -35,6 +37,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedMutexGuard, watch};
+use verge_sync::content::Thrift;
 use verge_sync::digest::Digest;
 use verge_sync::id::{RecordId, RegionId, SiteId, Version};
 use verge_sync::keys::ProviderKey;
@@ -224,29 +227,28 @@ impl RegionView {
         effect.site(&site)?.head().map(|head| head.body().version)
     }
 
-    /// The versions of every kept deploy.
+    /// The versions of every deploy that this node keeps.
     #[must_use]
-    pub fn kept_versions(&self) -> BTreeSet<Version> {
+    pub fn kept_versions(&self, thrift: &Thrift) -> BTreeSet<Version> {
         let effect = self.effect();
-        let sites = effect.sites.values().filter(|site| !site.ended);
-        let kept = sites.flat_map(SiteEffect::kept);
+        let kept = kept(&effect, thrift).flat_map(|(_, deploys)| deploys);
         kept.map(|deploy| deploy.body().version).collect()
     }
 
-    /// Every blob that a kept deploy names. Where the sequence is lost or damaged, the manifest says
+    /// Every blob that a deploy names which this node keeps. Where the sequence is lost or damaged, the manifest says
     /// the same; where both are, the version cannot be served, and the others are not to wait for
     /// it: its blobs are live only as far as other versions name them.
     ///
     /// # Errors
     /// [`StoreError`] when the disk fails, so that a collection never takes what could not be read
     /// for nothing.
-    pub fn live_blobs(&self) -> Result<BTreeSet<Digest>, StoreError> {
+    pub fn live_blobs(&self, thrift: &Thrift) -> Result<BTreeSet<Digest>, StoreError> {
         let effect = self.effect();
         // The lists that removals name: without them these do not bind.
         let step = &effect.chain.current().body;
         let mut live: BTreeSet<Digest> = step.removed.values().copied().collect();
-        for site in effect.sites.values().filter(|site| !site.ended) {
-            for deploy in site.kept().map(DeployEffect::body) {
+        for (site, deploys) in kept(&effect, thrift) {
+            for deploy in deploys.into_iter().map(DeployEffect::body) {
                 let version = deploy.version;
                 if !live.insert(deploy.blobs) {
                     continue;
@@ -361,6 +363,17 @@ impl From<CommitError> for WriteError {
             CommitError::PlaceTaken => Self::PlaceTaken,
         }
     }
+}
+
+/// The deploys that a node keeps, site by site.
+fn kept<'a>(
+    effect: &'a Effect,
+    thrift: &Thrift,
+) -> impl Iterator<Item = (&'a SiteEffect, Vec<&'a DeployEffect>)> {
+    let count = thrift.kept_count();
+    let sites = effect.sites.values().filter(|site| !site.ended);
+    let sites = sites.filter(|site| thrift.keeps(&site.id));
+    sites.map(move |site| (site, site.kept_newest(count).collect()))
 }
 
 /// A damaged blob is as good as none: the scrub moves it aside.

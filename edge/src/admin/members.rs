@@ -13,6 +13,7 @@ use data_encoding::BASE32_NOPAD;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
+use verge_sync::content::Thrift;
 use verge_sync::id::{NodeId, RecordId};
 use verge_sync::keys::ProviderKey;
 use verge_sync::record::body::{Body, Provider, Takedown};
@@ -31,6 +32,7 @@ pub struct Membership {
     /// What the node thinks of its clock, and what that shows.
     pub clock: watch::Receiver<(u64, Belief)>,
     store: Store,
+    thrift: Arc<Thrift>,
     blocked: watch::Sender<BTreeSet<NodeId>>,
 }
 
@@ -38,7 +40,7 @@ impl Membership {
     /// Puts the parts together.
     #[must_use]
     pub fn new(
-        store: Store,
+        (store, thrift): (Store, Arc<Thrift>),
         porter: Arc<Porter>,
         clock: watch::Receiver<(u64, Belief)>,
         blocked: watch::Sender<BTreeSet<NodeId>>,
@@ -47,6 +49,7 @@ impl Membership {
             porter,
             clock,
             store,
+            thrift,
             blocked,
         }
     }
@@ -75,6 +78,7 @@ impl Membership {
             let name = node.name;
             format!("the node {name}, with this provider's signature: see `verge node list`")
         });
+        status.given_up_count = self.thrift.given_up().len();
         status.asking = asking
             .map(|asking| format!("{} ({})", asking.provider.name, asking.words))
             .chain(unsigned)

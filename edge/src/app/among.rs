@@ -1,6 +1,7 @@
 //! The node among the others of its region: the port, the door, the clock, and the lists that
 //! removals name.
 
+use super::collection::Collection;
 use super::{fitness, housekeeping};
 use crate::admin::Membership;
 use crate::belief::{Belief, Witness};
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use verge_sync::clock::Clock;
-use verge_sync::content::{GatherConfig, Gatherer, Repairs, Sources as _, shown};
+use verge_sync::content::{GatherConfig, Gatherer, Repairs, Sources as _, Thrift, shown};
 use verge_sync::id::ProviderId;
 use verge_sync::net::{Network, NetworkConfig, Wall};
 use verge_sync::record::RemovalList;
@@ -46,6 +47,7 @@ impl Among {
         store: &Store,
         region: &Arc<RegionView>,
         config: &Config,
+        thrift: &Arc<Thrift>,
     ) -> anyhow::Result<Self> {
         let blocked = watch::Sender::new(Membership::read_blocked(store)?);
         let (callers, heard) = mpsc::channel(CALLERS_MAX);
@@ -94,7 +96,7 @@ impl Among {
                 effects,
                 gathering,
                 check,
-                repairs.clone(),
+                (repairs.clone(), Arc::clone(thrift)),
             );
             tasks.spawn(gatherer.run());
             tasks.spawn(show_what_comes(
@@ -103,7 +105,8 @@ impl Among {
                 Arc::clone(network),
             ));
         }
-        let membership = Membership::new(store.clone(), porter, clock, blocked);
+        let membership =
+            Membership::new((store.clone(), Arc::clone(thrift)), porter, clock, blocked);
         Ok(Self {
             membership: Arc::new(membership),
             network,
@@ -143,6 +146,22 @@ impl Among {
     /// What peers say that they hold.
     pub(super) fn receipts(&self, region: &Arc<RegionView>) -> Receipts {
         Receipts::new(Arc::clone(region), self.network.clone())
+    }
+
+    /// What looks after the room that the node has.
+    pub(super) fn collection(
+        &self,
+        store: &Store,
+        region: &Arc<RegionView>,
+        thrift: &Arc<Thrift>,
+    ) -> Collection {
+        Collection {
+            store: store.clone(),
+            region: Arc::clone(region),
+            receipts: self.receipts(region),
+            repairs: self.repairs.clone(),
+            thrift: Arc::clone(thrift),
+        }
     }
 
     /// Where lost blobs are asked for.

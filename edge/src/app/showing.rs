@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use verge_sync::clock::Clock;
+use verge_sync::content::Thrift;
 use verge_sync::record::{Effect, Slot, Takeout};
 use verge_sync::store::Store;
 
@@ -121,6 +122,7 @@ impl Certification {
 /// Puts what holds before visitors.
 pub(super) struct Showing {
     store: Store,
+    thrift: Arc<Thrift>,
     sites: Arc<Sites>,
     lan: Option<Arc<Lan>>,
     status: Arc<StatusPage>,
@@ -130,7 +132,7 @@ pub(super) struct Showing {
 
 impl Showing {
     pub(super) fn new(
-        store: Store,
+        (store, thrift): (Store, Arc<Thrift>),
         sites: Arc<Sites>,
         lan: Option<Arc<Lan>>,
         certification: Certification,
@@ -138,6 +140,7 @@ impl Showing {
     ) -> Self {
         Self {
             store,
+            thrift,
             sites,
             lan,
             status: Arc::default(),
@@ -179,6 +182,8 @@ impl Showing {
             let versions = site.kept().map(|deploy| deploy.body().version);
             let shown = versions.into_iter().find(|version| shelf.holds(version));
             match (Host::parse(name), shown) {
+                // A site of which this node has given its copy up is not here at all.
+                (Ok(_), None) if !self.thrift.keeps(&id) => {}
                 (Ok(host), None) => {
                     awaited.insert(host);
                 }

@@ -118,8 +118,7 @@ impl Propose {
         let policy = self.policy.map(|path| {
             let text = std::fs::read_to_string(&path);
             let text = text.with_context(|| format!("read {}", path.display()))?;
-            text.parse::<toml::Table>()
-                .with_context(|| format!("{} is not TOML", path.display()))?;
+            crate::region::check_policy(&text).with_context(|| path.display().to_string())?;
             Ok::<_, anyhow::Error>(text)
         });
         if let (Some(site), Some(admin)) = (&self.site_zone, &self.admin_zone) {

@@ -44,6 +44,8 @@ pub struct Status {
     /// Of these, with the version in place here whole; the others are on their way, or are not to be
     /// here.
     pub here_count: usize,
+    /// Sites of which this node has given its copy up for want of room.
+    pub given_up_count: usize,
     /// Deploys in effect.
     pub deploy_count: usize,
     /// The other nodes of the region.
@@ -170,6 +172,7 @@ impl RegionView {
             site_count: sites.len(),
             published_count: sites.iter().filter(|site| site.head().is_some()).count(),
             here_count: sites.iter().filter(|site| self.is_here(site)).count(),
+            given_up_count: 0,
             deploy_count: sites.iter().map(|site| site.deploys.len()).sum(),
             peers: peers.collect(),
             asking: Vec::new(),
@@ -258,6 +261,12 @@ impl Status {
             ),
             format!("records    {}", self.record_count),
         ];
+        if self.given_up_count > 0 {
+            lines.push(format!(
+                "this node has given up its copies of {} sites for want of room (store.bytes_max, or its disk); enough others hold them",
+                self.given_up_count
+            ));
+        }
         if !self.is_member {
             lines.push("this node is no member of the region any more".to_owned());
         }

@@ -8,6 +8,7 @@ use verge_edge::node_keys::NodeKeys;
 use verge_edge::region::RegionView;
 use verge_sync::Digest;
 use verge_sync::clock::stopwatch;
+use verge_sync::content::Thrift;
 use verge_sync::store::{LocalDisk, Store};
 
 #[test]
@@ -55,7 +56,7 @@ fn collect(data: &Path) -> u64 {
     let store = Store::open(data, Arc::new(LocalDisk)).unwrap();
     let keys = NodeKeys::read(data).unwrap();
     let region = RegionView::open(store.clone(), keys, |_effect, _slot| {}).unwrap();
-    let live = region.live_blobs().unwrap();
+    let live = region.live_blobs(&Thrift::default()).unwrap();
     let first = store.collect(&live, Duration::ZERO, stopwatch()).unwrap();
     let again = store.collect(&live, Duration::ZERO, stopwatch()).unwrap();
     assert_eq!(again.removed_count, 0);
@@ -122,7 +123,7 @@ fn what_is_lost_of_one_version_stops_no_collection_of_the_others() {
     let store = Store::open(&data, Arc::new(LocalDisk)).unwrap();
     let keys = NodeKeys::read(&data).unwrap();
     let region = RegionView::open(store.clone(), keys, |_effect, _slot| {}).unwrap();
-    let all = region.live_blobs().unwrap();
+    let all = region.live_blobs(&Thrift::default()).unwrap();
     assert_eq!(all.len(), store.blobs().list().unwrap().len());
     let effect = region.effect();
     let deploy = |label| effect.site_by_label(label).unwrap().head().unwrap().body();
@@ -133,15 +134,15 @@ fn what_is_lost_of_one_version_stops_no_collection_of_the_others() {
     sequence[0] ^= 1;
     std::fs::write(path(hurt.blobs), sequence).unwrap();
     assert_eq!(
-        region.live_blobs().unwrap(),
+        region.live_blobs(&Thrift::default()).unwrap(),
         all,
         "the manifest says the same"
     );
     std::fs::remove_file(path(hurt.blobs)).unwrap();
-    assert_eq!(region.live_blobs().unwrap(), all);
+    assert_eq!(region.live_blobs(&Thrift::default()).unwrap(), all);
 
     std::fs::remove_file(path(hurt.version.digest())).unwrap();
-    let live = region.live_blobs().unwrap();
+    let live = region.live_blobs(&Thrift::default()).unwrap();
     let removed = store.collect(&live, Duration::ZERO, stopwatch()).unwrap();
     assert_eq!(
         removed.removed_count, 1,

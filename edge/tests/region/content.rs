@@ -1,8 +1,11 @@
 //! What is published at one node is served by all: content follows the records.
 
 use crate::compare::serves;
-use crate::harness::{Node, PORTS, Publisher, fixture, page};
-use crate::scene::{Newcomer, Region, refused, status, ticket, wait};
+use crate::harness::{Node, PORTS, Publisher, block_on, fixture, page};
+use crate::scene::{
+    Newcomer, Region, nothing_pending, refused, sign_pending, status, ticket, wait,
+};
+use crate::support::sample::noise;
 use serde_json::Value;
 use verge_edge::cli::client::Protocol;
 
@@ -39,6 +42,70 @@ fn every_node_serves_what_one_was_given() {
     });
     assert_eq!(page(&region.nodes[0], HOST, "/").unwrap(), b"<p>second");
 }
+
+/// A node whose steward gives it little room keeps what it alone would hold, and gives up what
+/// enough others hold.
+#[test]
+fn a_full_node_gives_up_what_enough_others_hold() {
+    let mut region = Region::of(3);
+    let publisher = Publisher::with_site(&region.nodes[0], "ana", "site0");
+    let policy = region.new_data("policy.toml");
+    std::fs::write(&policy, "replica_count_min = 1\n").unwrap();
+    let policy = format!("--policy={}", policy.display());
+    region.nodes[0].verge_ok(&["region", "propose", &policy]);
+    sign_pending(&region.nodes[1]);
+    for node in &region.nodes {
+        nothing_pending(node);
+    }
+    // Room for some of them. Which ones it may give up is drawn by the sites' ids: a third of all.
+    let config = region.nodes[2].data().join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(
+        &config,
+        text.replace("\nbytes_max = 0", "\nbytes_max = 2000000"),
+    )
+    .unwrap();
+    region.nodes[2].stop();
+    region.nodes[2].restart();
+    region.all_in_step();
+    for number in 0..SITES {
+        let site = format!("site{number}");
+        if number > 0 {
+            region.nodes[0].verge_ok(&["site", "create", &site, "--owner", "ana"]);
+        }
+        publisher.write("noise.bin", noise(number, 200_000));
+        publisher.write("index.html", format!("<p>{site}"));
+        let work = publisher.work();
+        region.nodes[0].verge_ok(&["deploy", "--site", &site, work.to_str().unwrap()]);
+    }
+    wait(&region.nodes[1], all_here(SITES));
+    let full = wait(&region.nodes[2], |status| {
+        status["published_count"] == SITES && status["given_up_count"].as_u64().unwrap() > 0
+    });
+    assert!(full["here_count"].as_u64().unwrap() >= 2, "{full}");
+    // What is here is served; what was given up is answered as not here; the others serve all.
+    let host = |number| format!("site{number}.sites.localhost");
+    let (mut served, mut misdirected) = (0, 0);
+    for number in 0..SITES {
+        let visitor = region.nodes[2].visitor();
+        let host_name = host(number);
+        let asked = visitor.get(Protocol::Http2, &host_name, "/", "identity");
+        match block_on(asked) {
+            Ok(answer) if answer.head.status == 200 => {
+                assert_eq!(answer.body, format!("<p>site{number}").as_bytes());
+                served += 1;
+            }
+            Ok(answer) => assert_eq!(answer.head.status, 503),
+            // No certificate for what is not here: the handshake is refused.
+            Err(_) => misdirected += 1,
+        }
+        page(&region.nodes[1], &host(number), "/").unwrap();
+    }
+    assert!(served >= 2 && misdirected >= 1, "{served} {misdirected}");
+}
+
+/// More than have room on the small node.
+const SITES: u64 = 24;
 
 /// Nothing is left of a node but its seed, or its provider's key: one command brings all back.
 #[test]

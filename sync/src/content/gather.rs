@@ -6,6 +6,7 @@
 //! blob, sizes checked before a byte is asked for.
 
 use super::plan::{Arrivals, Conduct, Here, Item, Memory, missing};
+use super::thrift::Thrift;
 use super::turns::Turns;
 use super::{FetchError, Size, Sources};
 use crate::clock::stopwatch;
@@ -110,6 +111,7 @@ struct Shared<S> {
     sources: Arc<S>,
     check: Arc<Check>,
     repairs: Repairs,
+    thrift: Arc<Thrift>,
     turns: Turns,
     memory: Mutex<Memory>,
     /// Whether there may be beginnings of blobs.
@@ -128,6 +130,8 @@ struct Attempt {
 enum Unbrought {
     #[error("no peer has it")]
     NoSource,
+    #[error("there is no room for it")]
+    NoRoom,
     #[error("{0}")]
     Refused(String),
     #[error(transparent)]
@@ -143,13 +147,14 @@ impl<S: Sources> Gatherer<S> {
         effects: watch::Receiver<Arc<Effect>>,
         config: GatherConfig,
         check: Arc<Check>,
-        repairs: Repairs,
+        (repairs, thrift): (Repairs, Arc<Thrift>),
     ) -> Self {
         let shared = Shared {
             store,
             sources,
             check,
             repairs,
+            thrift,
             turns: Turns::default(),
             memory: Mutex::default(),
             has_partials: AtomicBool::new(true),
@@ -170,6 +175,7 @@ impl<S: Sources> Gatherer<S> {
         let mut peers = self.shared.sources.changes();
         let mut shelf = self.shared.store.shelf().changes();
         let mut repairs = self.shared.repairs.0.subscribe();
+        let mut kept = self.shared.thrift.changes();
         let mut under_way: JoinSet<(Item, Result<(), Unbrought>)> = JoinSet::new();
         let mut busy = BTreeSet::new();
         loop {
@@ -203,6 +209,7 @@ impl<S: Sources> Gatherer<S> {
                 changed = self.effects.changed() => if changed.is_err() { return },
                 changed = shelf.changed() => if changed.is_err() { return },
                 changed = repairs.changed() => if changed.is_err() { return },
+                changed = kept.changed() => if changed.is_err() { return },
                 changed = peers.changed() => match changed {
                     // Whoever came may have what nobody had.
                     Ok(()) => self.attempts.clear(),
@@ -224,6 +231,7 @@ impl<S: Sources> Gatherer<S> {
             histories: &self.histories,
             refused: &self.refused,
             lost: &lost,
+            thrift: &self.shared.thrift,
         };
         let mut items = missing(&effect, &here, &mut self.arrivals);
         if items.is_empty() && busy.is_empty() {
@@ -275,8 +283,11 @@ impl<S: Sources> Gatherer<S> {
                     failed_count: 0,
                     next: stopwatch(),
                 });
+                if let Unbrought::Store(StoreError::Full { .. }) = &error {
+                    self.shared.thrift.press();
+                }
                 let rest = match &error {
-                    Unbrought::Store(StoreError::Full { .. }) => FULL_REST,
+                    Unbrought::NoRoom | Unbrought::Store(StoreError::Full { .. }) => FULL_REST,
                     _ => RETRY_MIN
                         .saturating_mul(1 << attempt.failed_count.min(7))
                         .min(RETRY_MAX),
@@ -339,6 +350,7 @@ impl<S: Sources> Shared<S> {
         self.bring_blob(version.digest(), Size::AtMost(MANIFEST_BYTES_MAX), &holders)
             .await?;
         let manifest = self.manifest(version, sequence, bytes).await?;
+        self.find_room(&manifest)?;
         let _pin = self.store.pin(manifest.blobs().map(|blob| blob.digest));
         for blob in manifest.blobs() {
             self.bring_blob(blob.digest, Size::Exactly(blob.bytes), &holders)
@@ -362,6 +374,20 @@ impl<S: Sources> Shared<S> {
         };
         self.store.records().write(batch)?.await?;
         Ok(())
+    }
+
+    /// Whether what is not here of the version has room.
+    fn find_room(&self, manifest: &Manifest) -> Result<(), Unbrought> {
+        let mut missing_bytes = 0_u64;
+        for blob in manifest.blobs() {
+            if !self.is_here(blob.digest, Size::Exactly(blob.bytes))? {
+                missing_bytes = missing_bytes.saturating_add(blob.bytes);
+            }
+        }
+        match self.thrift.has_room(missing_bytes) {
+            true => Ok(()),
+            false => Err(Unbrought::NoRoom),
+        }
     }
 
     /// The manifest, if it fits what the deploy says of the version.
@@ -497,6 +523,7 @@ impl<S: Sources> Shared<S> {
             memory.note(peer, conduct, stopwatch());
         }
         fetched?;
+        self.thrift.add(partial.bytes());
         let store = self.store.clone();
         let finished = tokio::task::spawn_blocking(move || partial.finish(&store)).await;
         finished.unwrap_or(Err(StoreError::Closed))?;

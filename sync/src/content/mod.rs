@@ -7,9 +7,12 @@
 
 mod gather;
 mod plan;
+mod thrift;
 mod turns;
 
 pub use gather::{Check, GatherConfig, Gatherer, Repairs, Unfit};
+pub use plan::bytes_max;
+pub use thrift::{Copy, Thrift};
 
 use crate::id::{NodeId, Version};
 use crate::record::Effect;

@@ -1,9 +1,11 @@
 //! What is brought next, and from whom: pure.
 
 use super::Source;
+use super::thrift::Thrift;
 use crate::digest::Digest;
 use crate::id::{NodeId, ProviderId, SiteId, Version};
 use crate::record::Effect;
+use crate::record::effect::SiteEffect;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -54,6 +56,8 @@ pub(super) struct Here<'a> {
     pub(super) refused: &'a BTreeSet<Version>,
     /// Blobs that were here and are lost.
     pub(super) lost: &'a BTreeSet<Digest>,
+    /// What there is room for.
+    pub(super) thrift: &'a Thrift,
 }
 
 /// When each version was first heard of in this run: 0 for what was there at the start.
@@ -79,23 +83,26 @@ impl Arrivals {
 /// then its history, then earlier versions.
 pub(super) fn missing(effect: &Effect, here: &Here<'_>, arrivals: &mut Arrivals) -> Vec<Item> {
     let sites = effect.sites.values();
-    let held = |id: &SiteId| effect.serves(&here.provider, id);
+    let held = |id: &SiteId| effect.serves(&here.provider, id) && here.thrift.keeps(id);
     let sites: Vec<_> = sites.filter(|site| !site.ended && held(&site.id)).collect();
-    let kept = sites.iter().flat_map(|site| site.kept());
+    let kept_count = here.thrift.kept_count();
+    let kept = sites.iter().flat_map(|site| site.kept_newest(kept_count));
     arrivals.note(&kept.map(|deploy| deploy.body().version).collect());
     let mut ranked = Vec::new();
     let mut seen = BTreeSet::new();
     for site in sites {
+        let bytes_max = bytes_max(effect, site);
         let known = site.kept().map(|deploy| deploy.body().version);
         let known = known.into_iter().find(|version| (here.is_whole)(version));
         let heads = site.tips.len().max(1);
-        for (index, deploy) in site.kept().enumerate() {
+        for (index, deploy) in site.kept_newest(kept_count).enumerate() {
             let is_head = index == 0 || (heads > 1 && site.tips.contains(&deploy.id()));
             let body = deploy.body();
             let arrival = arrivals.of.get(&body.version).copied().unwrap_or(0);
             let rank = |class: u8| (class, u64::MAX - arrival, body.blobs_bytes);
             let is_missing = !(here.is_whole)(&body.version)
                 && !here.refused.contains(&body.version)
+                && body.blobs_bytes <= bytes_max
                 && seen.insert(body.version.digest());
             if is_missing {
                 let item = Item::Version {
@@ -120,6 +127,16 @@ pub(super) fn missing(effect: &Effect, here: &Here<'_>, arrivals: &mut Arrivals)
     let lost = here.lost.iter().copied().map(Item::Blob);
     lost.chain(ranked.into_iter().map(|(_, item)| item))
         .collect()
+}
+
+/// What a version of the site may take: the smaller of its own quota and the region's limit.
+#[must_use]
+pub fn bytes_max(effect: &Effect, site: &SiteEffect) -> u64 {
+    let region = effect.chain.current().body.limits.site_bytes_max;
+    match site.body.quota_bytes {
+        0 => region,
+        own => own.min(region),
+    }
 }
 
 /// What was seen of each source: how fast it is, and whether it fails.

@@ -82,11 +82,16 @@ impl SiteEffect {
 
     /// The deploys whose versions every replica keeps: the newest, and every tip.
     pub fn kept(&self) -> impl Iterator<Item = &DeployEffect> {
+        self.kept_newest(KEPT_DEPLOYS)
+    }
+
+    /// The newest `count` deploys, and every tip.
+    pub fn kept_newest(&self, count: usize) -> impl Iterator<Item = &DeployEffect> {
         let tips: BTreeSet<&RecordId> = self.tips.iter().collect();
         self.deploys
             .iter()
             .enumerate()
-            .filter(move |(index, deploy)| *index < KEPT_DEPLOYS || tips.contains(&deploy.id()))
+            .filter(move |(index, deploy)| *index < count || tips.contains(&deploy.id()))
             .map(|(_, deploy)| deploy)
     }
 }

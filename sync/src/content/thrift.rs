@@ -1,0 +1,364 @@
+//! What a node keeps when its room is scarce.
+//!
+//! By default every version that the region keeps. A full node first gives up what is a cache, then
+//! versions beyond the three newest, then its copies of sites that enough others hold; never a
+//! current version that it alone holds, since a site is given up only where more than
+//! `replica_count_min` others say that they hold it, and only by nodes that come late in an order
+//! that all nodes work out alike, so that not all give it up at once. What is given up is remembered
+//! by whoever owns this, and comes back when there is room again.
+
+use crate::digest::Digest;
+use crate::id::{NodeId, SiteId};
+use crate::record::effect::KEPT_DEPLOYS;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, watch};
+
+/// Deploys whose versions a full node keeps, and every tip.
+const KEPT_WHEN_FULL: usize = 3;
+/// A node without a limit of its own whose disk was full makes so much room.
+const RELIEF_BYTES: u64 = 64 << 20;
+
+/// How much room there is, and what is kept in it.
+#[derive(Debug)]
+pub struct Thrift {
+    /// 0: as much as the disk has.
+    bytes_max: u64,
+    state: Mutex<State>,
+    changes: watch::Sender<u64>,
+    pressed: Notify,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    used_bytes: u64,
+    is_pressed: bool,
+    kept_count: usize,
+    given_up: BTreeSet<SiteId>,
+}
+
+/// A copy of a site that is here, or would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// The site.
+    pub site: SiteId,
+    /// What its current version takes.
+    pub bytes: u64,
+    /// Whether that version is here whole; if not, it is wanted, or was given up.
+    pub is_here: bool,
+    /// The other nodes that say that they hold that version.
+    pub others: BTreeSet<NodeId>,
+}
+
+impl Default for Thrift {
+    /// All that the disk has, and nothing given up.
+    fn default() -> Self {
+        Self::new(0, BTreeSet::new())
+    }
+}
+
+impl Thrift {
+    /// At most `bytes_max` of blobs (0: what the disk has); `given_up` are sites of which this node
+    /// has given its copy up before.
+    #[must_use]
+    pub fn new(bytes_max: u64, given_up: BTreeSet<SiteId>) -> Self {
+        let state = State {
+            used_bytes: 0,
+            is_pressed: false,
+            // Until it is known how much is used: who was full is likely to be full.
+            kept_count: if given_up.is_empty() {
+                KEPT_DEPLOYS
+            } else {
+                KEPT_WHEN_FULL
+            },
+            given_up,
+        };
+        Self {
+            bytes_max,
+            state: Mutex::new(state),
+            changes: watch::Sender::new(0),
+            pressed: Notify::new(),
+        }
+    }
+
+    /// A copy of the site is to be here, whatever was given up before: a version of it is put in
+    /// place by this node.
+    pub fn take_back(&self, site: SiteId) {
+        if self.state().given_up.remove(&site) {
+            self.move_on();
+        }
+    }
+
+    fn move_on(&self) {
+        self.changes
+            .send_modify(|number| *number = number.wrapping_add(1));
+    }
+
+    /// How many of a site's newest deploys are kept, beside its tips.
+    #[must_use]
+    pub fn kept_count(&self) -> usize {
+        self.state().kept_count
+    }
+
+    /// Whether this node is to have a copy of the site.
+    #[must_use]
+    pub fn keeps(&self, site: &SiteId) -> bool {
+        !self.state().given_up.contains(site)
+    }
+
+    /// The sites of which it has given its copy up.
+    #[must_use]
+    pub fn given_up(&self) -> BTreeSet<SiteId> {
+        self.state().given_up.clone()
+    }
+
+    /// A number that changes whenever what is kept does.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Whether there is room for so much more; if not, somebody is asked to make some.
+    #[must_use]
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let used_bytes = self.state().used_bytes;
+        let fits = self.bytes_max == 0 || used_bytes.saturating_add(bytes) <= self.bytes_max;
+        if !fits {
+            self.press();
+        }
+        fits
+    }
+
+    /// So much more is used.
+    pub(super) fn add(&self, bytes: u64) {
+        let mut state = self.state();
+        state.used_bytes = state.used_bytes.saturating_add(bytes);
+    }
+
+    /// The disk is full: room has to be made.
+    pub fn press(&self) {
+        self.state().is_pressed = true;
+        self.pressed.notify_one();
+    }
+
+    /// Waits until room has to be made.
+    pub async fn pressed(&self) {
+        self.pressed.notified().await;
+    }
+
+    /// Takes in how much is used now by what is kept, and decides what is kept from now on: by `me`,
+    /// of `copies`, all that there could be. Says whether that has changed.
+    pub fn weigh(
+        &self,
+        used_bytes: u64,
+        (me, replica_count_min): (NodeId, usize),
+        copies: &[Copy],
+    ) -> bool {
+        let mut state = self.state();
+        let before = (state.kept_count, state.given_up.clone());
+        state.used_bytes = used_bytes;
+        let is_kept = |copy: &&Copy| !before.1.contains(&copy.site);
+        let kept: Vec<&Copy> = copies.iter().filter(is_kept).collect();
+        let missing = kept.iter().filter(|copy| !copy.is_here);
+        let missing_bytes = missing.fold(0_u64, |sum, copy| sum.saturating_add(copy.bytes));
+        let needed_bytes = used_bytes.saturating_add(missing_bytes);
+        let over_bytes = match (self.bytes_max, state.is_pressed) {
+            (0, false) => 0,
+            (0, true) => RELIEF_BYTES,
+            (bytes_max, _) => needed_bytes.saturating_sub(bytes_max),
+        };
+        if over_bytes == 0 {
+            self.relax(&mut state, needed_bytes, copies);
+        } else if state.kept_count > KEPT_WHEN_FULL {
+            state.kept_count = KEPT_WHEN_FULL;
+        } else {
+            let chosen = give_up(over_bytes, (me, replica_count_min), &kept);
+            state.given_up.extend(chosen);
+        }
+        state.is_pressed = false;
+        let has_changed = before != (state.kept_count, state.given_up.clone());
+        drop(state);
+        if has_changed {
+            self.move_on();
+        }
+        has_changed
+    }
+
+    /// With half of the room free all is as before; a site comes back when it fits in four fifths.
+    fn relax(&self, state: &mut State, needed_bytes: u64, copies: &[Copy]) {
+        if needed_bytes <= self.bytes_max / 2 {
+            state.kept_count = KEPT_DEPLOYS;
+        }
+        let mut room = (self.bytes_max / 5 * 4).saturating_sub(needed_bytes);
+        for copy in copies {
+            if state.given_up.contains(&copy.site) && copy.bytes <= room {
+                room -= copy.bytes;
+                state.given_up.remove(&copy.site);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sites to give up for `over_bytes`: what is not here yet first, which costs nothing, then what
+/// most others hold, then the largest.
+fn give_up(
+    over_bytes: u64,
+    (me, replica_count_min): (NodeId, usize),
+    copies: &[&Copy],
+) -> Vec<SiteId> {
+    let may_go =
+        |copy: &&Copy| copy.others.len() > replica_count_min && rank(copy, me) > replica_count_min;
+    let mut candidates: Vec<&Copy> = copies.iter().copied().filter(may_go).collect();
+    candidates.sort_by_key(|copy| {
+        let others = usize::MAX - copy.others.len();
+        (copy.is_here, others, u64::MAX - copy.bytes, copy.site)
+    });
+    let mut given_up = Vec::new();
+    let mut freed_bytes = 0_u64;
+    for copy in candidates {
+        if freed_bytes >= over_bytes {
+            break;
+        }
+        freed_bytes = freed_bytes.saturating_add(copy.bytes);
+        given_up.push(copy.site);
+    }
+    given_up
+}
+
+/// How many of the others come before `me` among those who hold the site, in an order that is
+/// another for each site and the same on every node.
+fn rank(copy: &Copy, me: NodeId) -> usize {
+    let key =
+        |node: &NodeId| Digest::derive("verge 1 replica", &[copy.site.as_bytes(), node.as_bytes()]);
+    let own = key(&me);
+    copy.others.iter().filter(|node| key(node) < own).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: u8 = 0;
+
+    fn node(number: u8) -> NodeId {
+        NodeId::from_digest(Digest::of(&[number]))
+    }
+
+    fn copy(site: u8, bytes: u64, others: std::ops::Range<u8>) -> Copy {
+        Copy {
+            site: SiteId::from_bytes([site; 32]),
+            bytes,
+            is_here: true,
+            others: others.map(node).collect(),
+        }
+    }
+
+    #[test]
+    fn what_too_few_others_hold_is_never_given_up() {
+        for others in 0..=2 {
+            let copies = [copy(1, 100, 1..1 + others)];
+            assert_eq!(
+                give_up(1, (node(ME), 2), &copies.each_ref()),
+                [],
+                "{others}"
+            );
+        }
+    }
+
+    /// Whoever decides at the same moment, and however many, enough copies stay.
+    #[test]
+    fn nodes_that_are_full_at_once_leave_enough_copies() {
+        for site in 0..50 {
+            for holders in 1..12_u8 {
+                let left = (0..holders).filter(|me| {
+                    let all = copy(site, 100, 0..holders);
+                    let mut others = all.others.clone();
+                    others.remove(&node(*me));
+                    let own = Copy { others, ..all };
+                    give_up(1, (node(*me), 2), &[&own]).is_empty()
+                });
+                let left = left.count();
+                assert_eq!(left, usize::from(holders.min(3)), "{site} {holders}");
+            }
+        }
+    }
+
+    #[test]
+    fn as_much_as_is_needed_goes_the_most_held_and_largest_first() {
+        let copies: Vec<Copy> = (1..40)
+            .map(|site| copy(site, u64::from(site), 1..12))
+            .chain([copy(50, 1_000, 1..4)])
+            .collect();
+        let all: Vec<&Copy> = copies.iter().collect();
+        let chosen = give_up(60, (node(ME), 2), &all);
+        let bytes: Vec<u64> = chosen
+            .iter()
+            .map(|site| copies.iter().find(|copy| copy.site == *site).unwrap().bytes)
+            .collect();
+        assert!(bytes.is_sorted_by(|a, b| a > b), "{bytes:?}");
+        assert!(bytes.iter().sum::<u64>() >= 60);
+        assert!(bytes.iter().skip(1).sum::<u64>() < 60);
+    }
+
+    #[test]
+    fn what_has_not_come_yet_is_given_up_before_what_is_here() {
+        let mut copies: Vec<Copy> = (1..30).map(|site| copy(site, 10, 1..8)).collect();
+        let wanted = Copy {
+            is_here: false,
+            ..copy(99, 10, 1..8)
+        };
+        let me = (0..8)
+            .map(node)
+            .max_by_key(|me| rank(&wanted, *me))
+            .unwrap();
+        copies
+            .iter_mut()
+            .chain([&mut wanted.clone()])
+            .for_each(|copy| {
+                copy.others.remove(&me);
+            });
+        copies.push(Copy {
+            others: (0..8).map(node).filter(|other| *other != me).collect(),
+            ..wanted
+        });
+        let all: Vec<&Copy> = copies.iter().collect();
+        assert_eq!(give_up(10, (me, 2), &all), [SiteId::from_bytes([99; 32])]);
+    }
+
+    #[test]
+    fn a_full_node_first_keeps_fewer_versions_and_takes_all_back_when_there_is_room() {
+        let thrift = Thrift::new(1_000, BTreeSet::new());
+        let me = (node(ME), 0);
+        let copies: Vec<Copy> = (1..30).map(|site| copy(site, 100, 1..8)).collect();
+        assert!(!thrift.weigh(900, me, &copies));
+        assert!(thrift.has_room(100) && !thrift.has_room(101));
+        assert!(thrift.weigh(1_001, me, &copies));
+        assert_eq!((thrift.kept_count(), thrift.given_up().len()), (3, 0));
+        assert!(thrift.weigh(1_001, me, &copies));
+        assert_eq!(thrift.given_up().len(), 1);
+        let gone = thrift.given_up();
+        assert!(gone.iter().all(|site| !thrift.keeps(site)));
+        assert!(!thrift.weigh(790, me, &copies), "it would not fit");
+        assert!(thrift.weigh(700, me, &copies));
+        assert_eq!((thrift.kept_count(), thrift.given_up().len()), (3, 0));
+        assert!(thrift.weigh(500, me, &copies));
+        assert_eq!(thrift.kept_count(), KEPT_DEPLOYS);
+    }
+
+    #[test]
+    fn a_full_disk_without_a_limit_makes_some_room() {
+        let thrift = Thrift::default();
+        let copies: Vec<Copy> = (1..30).map(|site| copy(site, 40 << 20, 1..8)).collect();
+        assert!(thrift.has_room(u64::MAX));
+        assert!(!thrift.weigh(1 << 40, (node(ME), 0), &copies));
+        for expected in [(3, 0), (3, 2)] {
+            thrift.press();
+            assert!(thrift.weigh(1 << 40, (node(ME), 0), &copies));
+            assert_eq!((thrift.kept_count(), thrift.given_up().len()), expected);
+        }
+    }
+}
