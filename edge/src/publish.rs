@@ -153,7 +153,7 @@ impl Publishing {
         let _pin = self.keep(&built, staging.path().to_owned()).await?;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let body = self.deploy_body(&publication, &built);
-        self.region.deploy(publication.site, body).await?;
+        self.region.deploy(publication.site, body, None).await?;
         tracing::info!(site = %publication.site.short(), version = %built.version.short(), took_ms, "deployed");
         Ok(Published::Deployed(built))
     }

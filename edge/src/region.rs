@@ -7,6 +7,7 @@
 mod adding;
 mod carry;
 mod describe;
+mod history;
 mod kinds;
 mod left;
 mod members;
@@ -22,6 +23,7 @@ mod write;
 pub use adding::Added;
 pub use carry::Carried;
 pub use describe::{AccountLine, SiteLine, hosts, sites};
+pub use history::{GIT_SEQUENCE_BYTES_MAX, OtherTip, SEQUENCE_BUNDLES_MAX, SiteHistory};
 pub use left::left_versions;
 pub use members::{Standing, StepChange, chain_records, find_node, find_provider};
 pub use status::{
@@ -248,6 +250,7 @@ impl RegionView {
         for site in effect.sites.values().filter(|site| !site.ended) {
             for deploy in site.kept().map(DeployEffect::body) {
                 let version = deploy.version;
+                self.add_history(deploy, &mut live)?;
                 if !live.insert(deploy.blobs) {
                     continue;
                 }
@@ -265,15 +268,27 @@ impl RegionView {
         Ok(live)
     }
 
+    /// The git history that a deploy names: its sequence and the bundles of it. Where the sequence is
+    /// not here yet, no bundle that only it names is needed here either.
+    fn add_history(&self, deploy: &Deploy, live: &mut BTreeSet<Digest>) -> Result<(), StoreError> {
+        let sequence = deploy.git.as_ref().and_then(|git| git.sequence);
+        let Some(sequence) = sequence.filter(|sequence| live.insert(*sequence)) else {
+            return Ok(());
+        };
+        let read = self
+            .store
+            .blobs()
+            .read_verified(&sequence, GIT_SEQUENCE_BYTES_MAX);
+        live.extend(listed(&unless_damaged(read)?.unwrap_or_default()));
+        Ok(())
+    }
+
     /// The blobs of a version, by its sequence or else its manifest.
     fn version_blobs(&self, deploy: &Deploy) -> Result<Option<Vec<Digest>>, StoreError> {
         let blobs = self.store.blobs();
         let sequence = blobs.read_verified(&deploy.blobs, SEQUENCE_BYTES_MAX);
         if let Some(bytes) = unless_damaged(sequence)? {
-            let digests = bytes
-                .chunks_exact(32)
-                .filter_map(|chunk| chunk.try_into().ok());
-            return Ok(Some(digests.map(Digest::from_bytes).collect()));
+            return Ok(Some(listed(&bytes).collect()));
         }
         let manifest = blobs.read_verified(&deploy.version.digest(), MANIFEST_BYTES_MAX);
         let manifest = unless_damaged(manifest)?.and_then(|bytes| Manifest::decode(bytes).ok());
@@ -361,6 +376,12 @@ impl From<CommitError> for WriteError {
             CommitError::PlaceTaken => Self::PlaceTaken,
         }
     }
+}
+
+/// The digests of a flat sequence.
+fn listed(sequence: &[u8]) -> impl Iterator<Item = Digest> {
+    let digests = sequence.chunks_exact(32);
+    digests.filter_map(|digest| Some(Digest::from_bytes(digest.try_into().ok()?)))
 }
 
 /// A damaged blob is as good as none: the scrub moves it aside.
