@@ -272,15 +272,17 @@ impl RegionView {
     /// not here yet, no bundle that only it names is needed here either.
     fn add_history(&self, deploy: &Deploy, live: &mut BTreeSet<Digest>) -> Result<(), StoreError> {
         let sequence = deploy.git.as_ref().and_then(|git| git.sequence);
-        let Some(sequence) = sequence.filter(|sequence| live.insert(*sequence)) else {
-            return Ok(());
-        };
-        let read = self
-            .store
-            .blobs()
-            .read_verified(&sequence, GIT_SEQUENCE_BYTES_MAX);
-        live.extend(listed(&unless_damaged(read)?.unwrap_or_default()));
+        if let Some(sequence) = sequence.filter(|sequence| live.insert(*sequence)) {
+            live.extend(self.bundles(sequence)?.unwrap_or_default());
+        }
         Ok(())
+    }
+
+    /// The bundles of a git sequence, if it is here.
+    fn bundles(&self, sequence: Digest) -> Result<Option<Vec<Digest>>, StoreError> {
+        let blobs = self.store.blobs();
+        let read = blobs.read_verified(&sequence, GIT_SEQUENCE_BYTES_MAX);
+        Ok(unless_damaged(read)?.map(|bytes| listed(&bytes).collect()))
     }
 
     /// The blobs of a version, by its sequence or else its manifest.

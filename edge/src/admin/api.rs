@@ -475,6 +475,7 @@ impl Api {
             account,
             source,
             commit: None,
+            history: None,
             cause,
         };
         let published = self.publishing.publish(publication, &log).await?;
