@@ -148,10 +148,7 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
         Arc::new(api)
     };
     let ssh_port = config.listen.ssh.first().map(|address| address.port());
-    let pushes = Pushes {
-        api: api(ssh_port),
-        git: receive::git_program()?,
-    };
+    let pushes = pushes(api(ssh_port), &among)?;
     let receiving = receive_config(data, &config, host_secret)?;
     let receiver = receive::start(receiving, Arc::new(pushes)).await?;
     let ssh = receiver.addresses().first().copied();
@@ -373,6 +370,15 @@ fn publishing(
         at_once_max,
     );
     Ok(Arc::new(publishing))
+}
+
+/// What pushes mean to this node.
+fn pushes(api: Arc<Api>, among: &Among) -> anyhow::Result<Pushes> {
+    Ok(Pushes {
+        api,
+        git: receive::git_program()?,
+        repairs: among.repairs().clone(),
+    })
 }
 
 fn receive_config(

@@ -31,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cbor", canonical),
     ("forwarded", http::fuzzing::forwarded),
     ("frames", http::fuzzing::beneath::frames),
+    ("git_histories", receive::history::fuzzing),
     ("heads", http::fuzzing::beneath::heads),
     ("health", http::fuzzing::health),
     ("hook_lines", receive::fuzzing::hook_lines),

@@ -10,6 +10,7 @@ pub use rollback::RollBackError;
 
 use crate::build_child::{BuildChild, BuildChildError};
 use crate::config;
+use crate::receive::{Bundled, HistoryError, PushedHistory};
 use crate::region::{RegionView, WriteError};
 use crate::site_turns::SiteTurns;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,8 @@ pub struct Publication {
     pub source: Source,
     /// The commit, if the files are one.
     pub commit: Option<String>,
+    /// Its history, if it is to leave this node.
+    pub history: Option<PushedHistory>,
     /// What caused it.
     pub cause: Cause,
 }
@@ -111,6 +114,9 @@ pub enum PublishError {
         "the node could not keep the new version: {0}; nothing was published, the last version is still served"
     )]
     Store(#[from] StoreError),
+    /// The site's history cannot be passed on.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// The record could not be written.
     #[error(transparent)]
     Record(#[from] WriteError),
@@ -138,6 +144,12 @@ impl Publishing {
             slots,
             turns: SiteTurns::default(),
         }
+    }
+
+    /// Where versions and histories are put.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Builds `publication` and puts it in place. Lines for the publisher go to `log`; a publisher
@@ -170,8 +182,14 @@ impl Publishing {
         self.check_quota(publication.site, &built)?;
         let _pin = self.keep(&built, staging.path().to_owned()).await?;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let body = self.deploy_body(&publication, &built);
-        self.region.deploy(publication.site, body).await?;
+        let history = publication.history.as_ref();
+        let bundled = match history {
+            Some(history) => Some(history.bundle(&self.store).await?),
+            None => None,
+        };
+        let body = self.deploy_body(&publication, &built, bundled.as_ref());
+        let based_on = history.map(PushedHistory::based_on);
+        self.region.deploy(publication.site, body, based_on).await?;
         tracing::info!(site = %publication.site.short(), version = %built.version.short(), took_ms, "deployed");
         Ok(Published::Deployed(built))
     }
@@ -193,7 +211,12 @@ impl Publishing {
         Ok(Source::Folder(folder))
     }
 
-    fn deploy_body(&self, publication: &Publication, built: &Built) -> Deploy {
+    fn deploy_body(
+        &self,
+        publication: &Publication,
+        built: &Built,
+        bundled: Option<&Bundled>,
+    ) -> Deploy {
         let commit = publication.commit.as_deref().and_then(commit_bytes);
         Deploy {
             version: built.version,
@@ -202,7 +225,7 @@ impl Publishing {
             blobs: built.sequence_digest,
             blobs_bytes: built.version_bytes,
             git: commit.map(|commit| GitSource {
-                sequence: None,
+                sequence: bundled.map(|bundled| bundled.sequence),
                 commit,
             }),
             time: self.clock.now(),

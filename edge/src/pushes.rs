@@ -3,13 +3,16 @@
 use crate::admin::api::Api;
 use crate::publish::Publication;
 use crate::receive::{BoxFuture, Grant, Publisher, PushedCommit};
-use crate::region::naming;
+use crate::region::{SiteHistory, naming};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use verge_builder::Source;
+use verge_sync::Digest;
+use verge_sync::content::Repairs;
 use verge_sync::id::{AccountId, SiteId};
 use verge_sync::record::Cause;
+use verge_sync::store::Store;
 
 /// The node behind the SSH door.
 pub struct Pushes {
@@ -17,6 +20,8 @@ pub struct Pushes {
     pub api: Arc<Api>,
     /// The real git.
     pub git: PathBuf,
+    /// Where what is lost is asked for.
+    pub repairs: Repairs,
 }
 
 impl Publisher for Pushes {
@@ -49,6 +54,18 @@ impl Publisher for Pushes {
         self.api.region.effect().site(site).is_some()
     }
 
+    fn history(&self, site: &SiteId) -> SiteHistory {
+        SiteHistory::of(&self.api.region.effect(), site)
+    }
+
+    fn store(&self) -> Option<&Store> {
+        Some(self.api.publishing.store())
+    }
+
+    fn ask_for(&self, blob: Digest) {
+        self.repairs.ask(blob);
+    }
+
     fn publish(
         &self,
         push: PushedCommit,
@@ -66,6 +83,7 @@ impl Publisher for Pushes {
                     commit: push.commit.clone(),
                 },
                 commit: Some(push.commit),
+                history: push.history,
                 cause: Cause::Push,
             };
             match api.publishing.publish(publication, &log).await {

@@ -7,6 +7,7 @@
 mod adding;
 mod carry;
 mod describe;
+mod history;
 mod kinds;
 mod left;
 mod members;
@@ -23,6 +24,7 @@ mod write;
 pub use adding::Added;
 pub use carry::Carried;
 pub use describe::{AccountLine, SiteLine, hosts, sites};
+pub use history::{GIT_SEQUENCE_BYTES_MAX, OtherTip, SEQUENCE_BUNDLES_MAX, SiteHistory};
 pub use left::left_versions;
 pub use members::{Standing, StepChange, chain_records, find_node, find_provider};
 pub use policy::{PolicyError, check_policy, replica_count_min};
@@ -250,6 +252,7 @@ impl RegionView {
         for (site, deploys) in kept(&effect, thrift) {
             for deploy in deploys.into_iter().map(DeployEffect::body) {
                 let version = deploy.version;
+                self.add_history(deploy, &mut live)?;
                 if !live.insert(deploy.blobs) {
                     continue;
                 }
@@ -267,15 +270,29 @@ impl RegionView {
         Ok(live)
     }
 
+    /// The git history that a deploy names: its sequence and the bundles of it. Where the sequence is
+    /// not here yet, no bundle that only it names is needed here either.
+    fn add_history(&self, deploy: &Deploy, live: &mut BTreeSet<Digest>) -> Result<(), StoreError> {
+        let sequence = deploy.git.as_ref().and_then(|git| git.sequence);
+        if let Some(sequence) = sequence.filter(|sequence| live.insert(*sequence)) {
+            live.extend(self.bundles(sequence)?.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// The bundles of a git sequence, if it is here.
+    fn bundles(&self, sequence: Digest) -> Result<Option<Vec<Digest>>, StoreError> {
+        let blobs = self.store.blobs();
+        let read = blobs.read_verified(&sequence, GIT_SEQUENCE_BYTES_MAX);
+        Ok(unless_damaged(read)?.map(|bytes| listed(&bytes).collect()))
+    }
+
     /// The blobs of a version, by its sequence or else its manifest.
     fn version_blobs(&self, deploy: &Deploy) -> Result<Option<Vec<Digest>>, StoreError> {
         let blobs = self.store.blobs();
         let sequence = blobs.read_verified(&deploy.blobs, SEQUENCE_BYTES_MAX);
         if let Some(bytes) = unless_damaged(sequence)? {
-            let digests = bytes
-                .chunks_exact(32)
-                .filter_map(|chunk| chunk.try_into().ok());
-            return Ok(Some(digests.map(Digest::from_bytes).collect()));
+            return Ok(Some(listed(&bytes).collect()));
         }
         let manifest = blobs.read_verified(&deploy.version.digest(), MANIFEST_BYTES_MAX);
         let manifest = unless_damaged(manifest)?.and_then(|bytes| Manifest::decode(bytes).ok());
@@ -374,6 +391,12 @@ fn kept<'a>(
     let sites = effect.sites.values().filter(|site| !site.ended);
     let sites = sites.filter(|site| thrift.keeps(&site.id));
     sites.map(move |site| (site, site.kept_newest(count).collect()))
+}
+
+/// The digests of a flat sequence.
+fn listed(sequence: &[u8]) -> impl Iterator<Item = Digest> {
+    let digests = sequence.chunks_exact(32);
+    digests.filter_map(|digest| Some(Digest::from_bytes(digest.try_into().ok()?)))
 }
 
 /// A damaged blob is as good as none: the scrub moves it aside.

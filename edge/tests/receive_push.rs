@@ -8,8 +8,10 @@ use receive_harness::{Node, said};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 use verge_edge::receive::Limits;
+use verge_sync::store::{LocalDisk, Store};
 
 #[test]
 fn first_push_then_fast_forward_are_published_and_cloned() {
@@ -498,4 +500,33 @@ impl Node {
         assert!(output.status.success(), "{}", said(&output));
         said(&output)
     }
+}
+
+#[test]
+fn history_that_no_other_node_would_take_is_refused() {
+    let node = Node::with_limits(Limits {
+        bundle_bytes_max: 64 << 10,
+        ..Limits::default()
+    });
+    let dir = node.dir.path().join("store");
+    let store = Store::open(&dir, Arc::new(LocalDisk)).unwrap();
+    node.fake.store.set(store.clone()).unwrap();
+    let work = node.work("garden");
+    let noise = |count: u32| -> Vec<u8> {
+        let piece = |at: u32| *verge_sync::Digest::of(&at.to_le_bytes()).as_bytes();
+        (0..count).flat_map(piece).collect()
+    };
+    std::fs::write(work.join("film"), noise(1_900)).unwrap();
+    node.commit(&work, "a", "fits");
+    node.git(&work, &["push", "-q", "origin", "main"]);
+    // The bundle, and the sequence that lists it.
+    assert_eq!(store.blobs().list().unwrap().len(), 2);
+    std::fs::write(work.join("film"), noise(2_100)).unwrap();
+    node.commit(&work, "a", "does not");
+    let refused = node.refused(&work, &["push", "origin", "main"]);
+    assert!(
+        refused.contains("at most 65536 can leave this node"),
+        "{refused}"
+    );
+    assert_eq!(store.blobs().list().unwrap().len(), 2);
 }

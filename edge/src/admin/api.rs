@@ -406,11 +406,21 @@ impl Api {
         }
         let kept: BTreeSet<RecordId> = site.kept().map(|deploy| deploy.id()).collect();
         for (index, deploy) in site.deploys.iter().enumerate() {
-            let mark = if index == 0 { "*" } else { " " };
+            let is_other_tip = index > 0 && site.tips.contains(&deploy.id());
+            let (mark, other_tip) = match (index, is_other_tip) {
+                (0, _) => ("*", ""),
+                (_, true) => (
+                    "+",
+                    "  (another tip, from an outage: the next push settles it)",
+                ),
+                (_, false) => (" ", ""),
+            };
             let is_kept = kept.contains(&deploy.id());
             let kept = if is_kept { "" } else { "  (no longer kept)" };
             let body = deploy.body();
-            let commit = body.git.as_ref().map_or(String::new(), |git| {
+            // An upload only carries the history on.
+            let git = body.git.as_ref().filter(|_| body.cause != Cause::Upload);
+            let commit = git.map_or(String::new(), |git| {
                 let hex: String = git
                     .commit
                     .iter()
@@ -424,7 +434,7 @@ impl Api {
             let version = body.version.short();
             say(
                 log,
-                format!("{mark} {version}  {time}  {cause}{commit}{kept}"),
+                format!("{mark} {version}  {time}  {cause}{commit}{kept}{other_tip}"),
             )
             .await;
         }
@@ -465,6 +475,7 @@ impl Api {
             account,
             source,
             commit: None,
+            history: None,
             cause,
         };
         let published = self.publishing.publish(publication, &log).await?;

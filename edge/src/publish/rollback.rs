@@ -72,7 +72,7 @@ impl Publishing {
             cause: Cause::Rollback,
             ..earlier
         };
-        self.region.deploy(site, body.clone()).await?;
+        self.region.deploy(site, body.clone(), None).await?;
         Ok(body)
     }
 

@@ -11,14 +11,14 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// Where programs are looked for, whatever the steward's own `PATH` says.
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// Longest answer of git to one of our own questions.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// Longest answer of git to one of our own questions: a list of 10,000 tags has about 1 MiB.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 /// Longest pause while a killed group ends. It is met only where the machine's first process does
 /// not reap orphans, as in some containers; they are dead all the same.
@@ -77,6 +77,16 @@ impl Git {
 
     /// A command of git inside `repository`, ready to be spawned.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, repository: &Path, arguments: &[A]) -> Command {
+        self.command_reading(repository, arguments, None)
+    }
+
+    /// The same, with one file more that it may read.
+    fn command_reading<A: AsRef<OsStr>>(
+        &self,
+        repository: &Path,
+        arguments: &[A],
+        readable: Option<&Path>,
+    ) -> Command {
         let mut program: Vec<OsString> = vec![self.git.clone().into()];
         for (key, value) in self.settings(repository) {
             program.push("-c".into());
@@ -86,7 +96,8 @@ impl Git {
             program.push(setting);
         }
         program.extend(arguments.iter().map(|a| a.as_ref().to_owned()));
-        let confine = self.confine(repository, program);
+        let mut confine = self.confine(repository, program);
+        confine.read_only.extend(readable.map(Path::to_owned));
         let mut command = Command::new(&self.verge);
         command
             .args(confine.arguments())
@@ -150,12 +161,16 @@ impl Git {
             ("receive.denyDeletes", "false"),
             ("receive.denyNonFastForwards", "false"),
             ("receive.fsckObjects", "true"),
+            // `git push --mirror` would take our own refs for the pusher's and delete them.
+            ("receive.hideRefs", "refs/verge"),
             ("receive.keepAlive", "5"),
             // A shallow clone in a build service may be the first to push a site.
             ("receive.shallowUpdate", "true"),
             // One pack per push, never 10,000 loose files.
             ("transfer.unpackLimit", "1"),
             ("transfer.fsckObjects", "true"),
+            // What is just being brought in.
+            ("transfer.hideRefs", "refs/verge/incoming"),
             ("uploadpack.allowAnySHA1InWant", "false"),
             ("uploadpack.allowFilter", "true"),
             ("uploadpack.keepAlive", "5"),
@@ -187,51 +202,152 @@ impl Git {
     ) -> Result<Option<String>, ReceiveError> {
         let mut command = self.command(repository, arguments);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
-        self.answer(repository, &mut command, self.limits.finish_timeout)
+        let question = Question {
+            input: "",
+            timeout: self.limits.finish_timeout,
+        };
+        Ok(self.answer(repository, &mut command, question).await?.ok())
+    }
+
+    /// Tells git something long, such as refs to be moved, or objects to be looked for.
+    pub(crate) async fn tell<A: AsRef<OsStr>>(
+        &self,
+        repository: &Path,
+        arguments: &[A],
+        environment: &[(OsString, OsString)],
+        input: &str,
+    ) -> Result<Option<String>, ReceiveError> {
+        let mut command = self.command(repository, arguments);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        let timeout = self.limits.command_timeout;
+        let told = self.answer(repository, &mut command, Question { input, timeout });
+        Ok(told.await?.ok())
+    }
+
+    /// Packs everything into one, which may take long.
+    pub(crate) async fn repack(&self, repository: &Path) -> Result<Option<String>, ReceiveError> {
+        self.tell(repository, &["repack", "-a", "-d", "-q"], &[], "")
             .await
     }
 
-    /// Packs everything into one: the only errand of ours that may take long.
-    pub(crate) async fn repack(&self, repository: &Path) -> Result<Option<String>, ReceiveError> {
-        let mut command = self.command(repository, &["repack", "-a", "-d", "-q"]);
-        self.answer(repository, &mut command, self.limits.command_timeout)
-            .await
+    /// Takes in the bundle in a file, as refs under `into`: every object checked, none left out. The
+    /// inner error is what git says against it.
+    pub(crate) async fn fetch_bundle(
+        &self,
+        repository: &Path,
+        bundle: &Path,
+        into: &str,
+    ) -> Result<Result<(), String>, ReceiveError> {
+        let options = [
+            // The refs are there for a moment, and a crash loses nothing with them.
+            "-c",
+            "core.fsync=objects",
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+            "--no-recurse-submodules",
+        ];
+        let refs = ["heads", "tags"].map(|kind| format!("+refs/{kind}/*:{into}/{kind}/*"));
+        let mut arguments: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
+        arguments.push(bundle.as_os_str());
+        arguments.extend(refs.iter().map(OsStr::new));
+        let mut command = self.command_reading(repository, &arguments, Some(bundle));
+        let question = Question {
+            input: "",
+            timeout: self.limits.command_timeout,
+        };
+        let fetched = self.answer(repository, &mut command, question).await?;
+        Ok(fetched.map(drop))
+    }
+
+    /// Packs the objects that `wanted` (the input of `git pack-objects --revs`) leads to and appends
+    /// them to a file: they never pass through this process. The inner error is why git
+    /// would not.
+    pub(crate) async fn pack(
+        &self,
+        repository: &Path,
+        environment: &[(OsString, OsString)],
+        wanted: &str,
+        into: std::fs::File,
+    ) -> Result<Result<(), String>, ReceiveError> {
+        // "Shallow" lets git leave out what the commits have that are known, too, and not only what
+        // their common ancestors have: a rewritten commit would bring every file again.
+        let arguments = [
+            "pack-objects",
+            "--revs",
+            "--thin",
+            "--shallow",
+            "--stdout",
+            "-q",
+        ];
+        let mut command = self.command(repository, &arguments);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        command.stdout(into);
+        let question = Question {
+            input: wanted,
+            timeout: self.limits.command_timeout,
+        };
+        let packed = self.answer(repository, &mut command, question).await?;
+        Ok(packed.map(drop))
     }
 
     async fn answer(
         &self,
         repository: &Path,
         command: &mut Command,
-        timeout: Duration,
-    ) -> Result<Option<String>, ReceiveError> {
+        question: Question<'_>,
+    ) -> Result<Result<String, String>, ReceiveError> {
         let io = |source| ReceiveError::io("run git in", repository, source);
+        let Question { input, timeout } = question;
         let mut child = GitChild::spawn(command).map_err(io)?;
-        let Some((stdin, stdout, stderr)) = child.pipes() else {
-            return Ok(None);
-        };
-        drop(stdin);
-        let (mut answer, mut complaint) = (String::new(), String::new());
-        let (mut stdout, mut stderr) =
-            (stdout.take(ANSWER_BYTES_MAX), stderr.take(ANSWER_BYTES_MAX));
+        let (stdin, stdout) = (child.child.stdin.take(), child.child.stdout.take());
+        let stderr = child.child.stderr.take();
         let ended = async {
-            let (out, err) = tokio::join!(
-                stdout.read_to_string(&mut answer),
-                stderr.read_to_string(&mut complaint),
-            );
-            out.and(err)?;
-            child.wait().await
+            let (told, answer, complaint) =
+                tokio::join!(say(stdin, input), hear(stdout), hear(stderr));
+            // What git does not want to hear it says by its status.
+            if let Err(error) = told {
+                tracing::debug!(%error, "git does not listen");
+            }
+            let (answer, complaint) = (answer?, complaint?);
+            Ok((child.wait().await?, answer, complaint))
         };
         // When time is up the child is dropped, and with it its whole group.
-        let status = tokio::time::timeout(timeout, ended)
+        let (status, answer, complaint) = tokio::time::timeout(timeout, ended)
             .await
             .map_err(|_elapsed| ReceiveError::GitSilent)?
             .map_err(io)?;
         if !status.success() {
             tracing::debug!(complaint, "git refused");
-            return Ok(None);
+            return Ok(Err(complaint));
         }
-        Ok(Some(answer))
+        Ok(Ok(answer))
     }
+}
+
+/// What git is told, and how long it may think about it.
+struct Question<'a> {
+    input: &'a str,
+    timeout: Duration,
+}
+
+/// Writes all of `text`, and closes.
+async fn say(to: Option<ChildStdin>, text: &str) -> std::io::Result<()> {
+    match to {
+        Some(mut to) => to.write_all(text.as_bytes()).await,
+        None => Ok(()),
+    }
+}
+
+/// All that git says there. More than [`ANSWER_BYTES_MAX`] is not heard, and git meets a closed pipe.
+async fn hear(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
+    let mut heard = Vec::new();
+    if let Some(from) = from {
+        from.take(ANSWER_BYTES_MAX).read_to_end(&mut heard).await?;
+    }
+    Ok(String::from_utf8_lossy(&heard).into_owned())
 }
 
 /// A running git whose end is also the end of everything that it started.

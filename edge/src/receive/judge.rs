@@ -5,14 +5,16 @@
 
 use crate::error_chain::chain;
 use crate::receive::git::Git;
+use crate::receive::history::{Named, PushedHistory, tags_after};
 use crate::receive::hook_socket::{Expected, HookReply, HookRequest};
 use crate::receive::quarantine::Repository;
 use crate::receive::refs::{Decision, Publish, Standing, decide};
 use crate::receive::words;
 use crate::receive::{Limits, Publisher, PushedCommit, ReceiveError};
+use crate::region::{SiteHistory, WriteError};
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 use verge_sync::SiteId;
 
@@ -21,7 +23,7 @@ const LOG_QUEUE: usize = 64;
 
 /// What one push is judged with.
 pub(crate) struct Judge<'a> {
-    pub(crate) git: &'a Git,
+    pub(crate) git: &'a Arc<Git>,
     pub(crate) publisher: &'a dyn Publisher,
     pub(crate) limits: &'a Limits,
     pub(crate) key_sha256: &'a [u8; 32],
@@ -29,6 +31,8 @@ pub(crate) struct Judge<'a> {
     /// The site whose repository git is writing into.
     pub(crate) site: SiteId,
     pub(crate) repository: &'a Repository,
+    /// What the pusher was shown of the site's history.
+    pub(crate) based_on: &'a SiteHistory,
 }
 
 /// How far a push has come, to be asked when it has ended.
@@ -128,6 +132,7 @@ impl Judge<'_> {
                 let claimed = request.quarantine.as_deref().unwrap_or(Path::new(""));
                 let objects_env = self.repository.quarantine_environment(claimed);
                 self.check(&publish, &objects_env).await?;
+                let history = self.history(&publish, request, &objects_env).await?;
                 let branch = publish.branch.clone();
                 let push = PushedCommit {
                     site: grant.site,
@@ -136,6 +141,7 @@ impl Judge<'_> {
                     objects_env,
                     branch: publish.branch,
                     commit: publish.commit.as_str().to_owned(),
+                    history,
                 };
                 let attempt = progress.attempt.set(Attempt {
                     branch: push.branch.clone(),
@@ -183,6 +189,40 @@ impl Judge<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is passed on with the commit: the branch, and the tags as this push leaves them.
+    async fn history(
+        &self,
+        publish: &Publish,
+        request: &HookRequest,
+        objects_env: &[(OsString, OsString)],
+    ) -> Result<Option<PushedHistory>, Refusal> {
+        if self.publisher.store().is_none() {
+            return Ok(None);
+        }
+        // Asked before a build is paid for, and again when the record is written.
+        if self.publisher.history(&self.site).key() != self.based_on.key() {
+            let sentence = WriteError::PushedElsewhere.to_string();
+            return Err(Refusal::Lines(vec![sentence]));
+        }
+        let tags = self.repository.tags(self.git).await?;
+        let (file, shallow) = self.repository.shallow()?;
+        let mut environment = objects_env.to_vec();
+        environment.extend(file.map(|file| ("GIT_SHALLOW_FILE".into(), file.into())));
+        Ok(Some(PushedHistory {
+            git: Arc::clone(self.git),
+            limits: self.limits.clone(),
+            repository: self.repository.path().to_owned(),
+            environment,
+            branch: Named {
+                name: format!("refs/heads/{}", publish.branch),
+                object: publish.commit.clone(),
+            },
+            tags: tags_after(&tags, &request.updates),
+            shallow,
+            based_on: self.based_on.clone(),
+        }))
     }
 
     /// Publishes, passing log lines on as they come.

@@ -44,6 +44,8 @@ pub struct Limits {
     /// Size of a site's repository above which no push to it begins: it may grow to this and
     /// one push more, so that no site can fill the disk with history.
     pub repository_bytes_max: u64,
+    /// Size of one bundle of a site's history: other nodes take no larger blob.
+    pub bundle_bytes_max: u64,
     /// Memory of one git process (`RLIMIT_DATA`).
     pub git_data_bytes: u64,
     /// Processor time of one git process.
@@ -52,6 +54,15 @@ pub struct Limits {
     pub packs: usize,
     /// Log lines that one push may show.
     pub log_lines: usize,
+}
+
+impl Limits {
+    /// All bundles of a site's history together: twice what its repository may have.
+    #[must_use]
+    pub fn history_bytes_max(&self) -> u64 {
+        let repository = self.repository_bytes_max.saturating_add(self.push_bytes);
+        repository.saturating_mul(2)
+    }
 }
 
 impl Default for Limits {
@@ -75,6 +86,7 @@ impl Default for Limits {
             ref_name_bytes: 200,
             push_bytes: 512 << 20,
             repository_bytes_max: 2 << 30,
+            bundle_bytes_max: 1 << 30,
             git_data_bytes: 256 << 20,
             git_cpu_s: 600,
             packs: 50,

@@ -10,12 +10,14 @@
 //! ends all of it. A crash loses nothing but the pushes under way: their pushers see a refusal,
 //! and what they left behind is removed before the site's next push.
 
+mod catch_up;
 mod command;
 mod converse;
 mod door;
 mod entrance;
 pub(crate) mod fuzzing;
 mod git;
+pub mod history;
 pub(crate) mod hook_line;
 mod hook_socket;
 mod judge;
@@ -31,8 +33,10 @@ mod words;
 
 pub use door::{Receiver, host_public_key};
 pub use git::program as git_program;
+pub use history::{Bundled, HistoryError, PushedHistory};
 pub use limits::Limits;
 
+use crate::region::SiteHistory;
 use std::ffi::OsString;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -40,7 +44,8 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use verge_sync::{AccountId, SiteId};
+use verge_sync::store::Store;
+use verge_sync::{AccountId, Digest, SiteId};
 
 /// A future in a box, so that [`Publisher`] can be a trait object.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -75,6 +80,8 @@ pub struct PushedCommit {
     pub branch: String,
     /// The commit, in hexadecimal.
     pub commit: String,
+    /// How its history is passed on, where there is a store to put it into.
+    pub history: Option<PushedHistory>,
 }
 
 /// The node behind the door: who may push, and what becomes of a push.
@@ -88,6 +95,19 @@ pub trait Publisher: Send + Sync + 'static {
 
     /// Whether this site exists; the repository of one that does not is removed.
     fn has_site(&self, site: &SiteId) -> bool;
+
+    /// Where a site's history stands, as the records of the region say.
+    fn history(&self, _site: &SiteId) -> SiteHistory {
+        SiteHistory::default()
+    }
+
+    /// Where histories are; without a store no history leaves the node or comes to it.
+    fn store(&self) -> Option<&Store> {
+        None
+    }
+
+    /// A part of a history is not here, or no more: other nodes may have it.
+    fn ask_for(&self, _blob: Digest) {}
 
     /// Builds and deploys. Log lines go to `log` as they appear; `Ok` has the last lines (URL,
     /// holders), `Err` the sentences that refuse the push. The future is dropped when the pusher

@@ -4,6 +4,7 @@
 //! A push holds its site's turn from before git shows its refs until the refs have moved.
 
 use crate::error_chain::chain;
+use crate::receive::catch_up::Visit;
 use crate::receive::command::{GitCommand, Verb};
 use crate::receive::converse::{Client, End, Rules, Tail, converse};
 use crate::receive::git::{Git, GitChild, HookEnvironment};
@@ -23,11 +24,11 @@ use verge_sync::SiteId;
 
 /// Everything that commands share.
 pub(crate) struct Desk {
-    git: Arc<Git>,
-    repositories: Repositories,
+    pub(super) git: Arc<Git>,
+    pub(super) repositories: Repositories,
     hooks: HookSocket,
-    publisher: Arc<dyn Publisher>,
-    limits: Limits,
+    pub(super) publisher: Arc<dyn Publisher>,
+    pub(super) limits: Limits,
     pushes: Arc<PushQueue>,
     fetches: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
@@ -136,6 +137,12 @@ impl Desk {
         let Some(repository) = self.repository(errand, grant, client).await? else {
             return Ok(false);
         };
+        if !self
+            .follow_for_fetch(errand, grant, &repository, client)
+            .await?
+        {
+            return Ok(false);
+        }
         let mut child = self.start("upload-pack", &repository, errand, None)?;
         let tail = Tail::default();
         let nothing = std::future::ready(());
@@ -166,12 +173,16 @@ impl Desk {
             return Ok(false);
         };
         repository.tidy().await?;
-        let bytes_max = self.limits.repository_bytes_max;
-        if repository.is_over(&self.git, bytes_max).await? {
-            let site_name = &errand.command.site_name;
-            client
-                .say(&words::repository_full(site_name, grant.site, bytes_max))
-                .await;
+        let history = self.publisher.history(&grant.site);
+        let visit = Visit {
+            site_name: &errand.command.site_name,
+            repository: &repository,
+            history: &history,
+        };
+        if !self.follow(&visit, client).await? {
+            return Ok(false);
+        }
+        if self.is_full(errand, grant, &repository, client).await? {
             return Ok(false);
         }
         self.hooks.check_script()?;
@@ -194,6 +205,7 @@ impl Desk {
             site_name: &errand.command.site_name,
             site: grant.site,
             repository: &repository,
+            based_on: &history,
         };
         let judge = judge.answer(&mut hook, &progress);
         let is_settled = || progress.is_accepted();
@@ -209,8 +221,29 @@ impl Desk {
             client.say(&format!("{explanation}\n")).await;
         }
         let change = self.change(errand, &repository, &progress).await;
+        if change == Change::Everything && end == End::Exited(true) {
+            self.arrive(grant.site, &repository, &progress).await;
+        }
         self.settle(repository, progress, end, (turn, place)).await;
         Ok(report(client, end, change).await)
+    }
+
+    /// Whether the repository is as large as it may be; the client is told then.
+    async fn is_full(
+        &self,
+        errand: &Errand,
+        grant: &Grant,
+        repository: &Repository,
+        client: &mut Client,
+    ) -> Result<bool, ReceiveError> {
+        let bytes_max = self.limits.repository_bytes_max;
+        let is_full = repository.is_over(&self.git, bytes_max).await?;
+        if is_full {
+            let site_name = &errand.command.site_name;
+            let words = words::repository_full(site_name, grant.site, bytes_max);
+            client.say(&words).await;
+        }
+        Ok(is_full)
     }
 
     /// The site's repository; `None`, and the client is told, if the site ended meanwhile: its
@@ -266,7 +299,7 @@ impl Desk {
 
     /// Waits for `ready`, telling the client if that is not at once; `None` if the client went
     /// away, or if too many wait already.
-    async fn queue<T>(
+    pub(super) async fn queue<T>(
         &self,
         client: &mut Client,
         for_what: &str,

@@ -6,7 +6,7 @@
 
 use crate::receive::ReceiveError;
 use crate::receive::git::Git;
-use crate::receive::refs::DEFAULT_BRANCHES;
+use crate::receive::refs::{DEFAULT_BRANCHES, ObjectName};
 use crate::site_turns::{SiteTurn, SiteTurns};
 use std::ffi::OsString;
 use std::fs;
@@ -115,6 +115,29 @@ impl Repository {
         Ok(branches.map(ToOwned::to_owned).collect())
     }
 
+    /// The tags that are there, as `OBJECT NAME` lines.
+    pub(crate) async fn tags(&self, git: &Git) -> Result<String, ReceiveError> {
+        let format = "--format=%(objectname) %(refname)";
+        let question = ["for-each-ref", format, "refs/tags"];
+        let answer = git.ask(&self.path, &question, &[]).await?;
+        answer.ok_or_else(|| ReceiveError::Repository(self.path.clone()))
+    }
+
+    /// The commits without parents here, and the file in which git finds them: that of a push that is
+    /// under way, if it brings some.
+    pub(crate) fn shallow(&self) -> Result<(Option<PathBuf>, Vec<ObjectName>), ReceiveError> {
+        let io = |source| ReceiveError::io("list", &self.path, source);
+        let pushed = list(&self.path).map_err(io)?;
+        let pushed = pushed.into_iter().find(|path| is_pushed_shallow(path));
+        let file = pushed.unwrap_or_else(|| self.path.join("shallow"));
+        let text = match fs::read_to_string(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, Vec::new())),
+            read => read.map_err(|source| ReceiveError::io("read", &file, source))?,
+        };
+        let commits = text.lines().filter_map(ObjectName::parse).collect();
+        Ok((Some(file), commits))
+    }
+
     /// Makes HEAD name `branch`, so that a clone checks out what visitors see.
     pub(crate) async fn show_branch(&self, git: &Git, branch: &str) -> Result<(), ReceiveError> {
         let target = format!("refs/heads/{branch}");
@@ -186,6 +209,12 @@ fn is_quarantine(name: &std::ffi::OsStr) -> bool {
         .any(|prefix| name.starts_with(prefix.as_bytes()))
 }
 
+/// Whether git made this file for a push that comes from a shallow clone.
+fn is_pushed_shallow(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b"shallow_")
+}
+
 fn remove_leftovers(repository: &Path) -> io::Result<()> {
     for entry in list(&repository.join("objects"))? {
         if entry.file_name().is_some_and(is_quarantine) {
@@ -204,7 +233,7 @@ fn remove_leftovers(repository: &Path) -> io::Result<()> {
             .is_some_and(|extension| extension == "lock")
     };
     for entry in list(repository)? {
-        if is_lock(&entry) {
+        if is_lock(&entry) || is_pushed_shallow(&entry) {
             fs::remove_file(&entry)?;
         }
     }
@@ -251,6 +280,8 @@ mod tests {
         let files = [
             ("HEAD", true),
             ("HEAD.lock", false),
+            ("shallow", true),
+            ("shallow_Ab1", false),
             ("objects/tmp_objdir-incoming-Ab1/pack/p.pack", false),
             ("objects/pack/tmp_pack_x", false),
             ("objects/pack/pack-1.pack", true),

@@ -3,7 +3,7 @@
 use crate::receive::Limits;
 
 /// A commit, tag or other object of git, by its name: 40 or 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ObjectName(String);
 
 impl ObjectName {
@@ -13,7 +13,7 @@ impl ObjectName {
     }
 
     /// Git writes "no object" as zeros.
-    fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.0.bytes().all(|b| b == b'0')
     }
 

@@ -1,8 +1,11 @@
 //! What a pusher reads: plain lines, and our words where git's own are not clear.
 
 use crate::receive::converse::End;
+use crate::receive::history::{HistoryError, TIPS, Tip, short_ref};
 use crate::receive::push::Change;
+use crate::region::SiteHistory;
 use verge_sync::SiteId;
+use verge_sync::record::Cause;
 
 /// Longest line shown on a pusher's terminal.
 const LINE_BYTES_MAX: usize = 4000;
@@ -20,10 +23,82 @@ pub(crate) fn repository_full(site_name: &str, site: SiteId, bytes_max: u64) -> 
     format!(
         "Verge: the repository of {site_name} on this node has grown over its limit of {} MiB; \
          nothing was changed. Push to another node of the region, or ask the steward of this \
-         one to remove git/{site}.git from its data directory: visitors lose nothing by it, \
-         and your next push brings the history again.\n",
+         one to remove git/{site}.git from its data directory: nothing that you have published \
+         is lost by it.\n",
         bytes_max >> 20
     )
+}
+
+/// For a site whose history cannot be shown as the region knows it.
+pub(crate) fn no_history(site_name: &str, error: &HistoryError) -> String {
+    match error {
+        HistoryError::Missing(_) => format!(
+            "Verge: the newest history of {site_name} was pushed to another node and is not on this \
+             one yet; nothing was changed. Try again in a minute, or use another node.\n"
+        ),
+        HistoryError::Damaged(_) => format!(
+            "Verge: a part of the history of {site_name} is damaged on this node and was put aside; \
+             nothing was changed. Use another node, and tell the steward of this one.\n"
+        ),
+        HistoryError::Wrong { .. } => format!(
+            "Verge: {}; nothing was changed. A node of the region has published what no node \
+             should: the steward of your account's provider can undo it with `verge site reset \
+             {site_name}`, see `verge site versions {site_name}`.\n",
+            printable(&error.to_string())
+        ),
+        HistoryError::NoRoom(said) => format!(
+            "Verge: this node could not take in the history of {site_name} ({}); nothing was \
+             changed. Use another node, and tell the steward of this one.\n",
+            printable(said)
+        ),
+        HistoryError::TooManyTags(_)
+        | HistoryError::TooLarge { .. }
+        | HistoryError::NotPacked(_)
+        | HistoryError::Store(_)
+        | HistoryError::Git(_) => FAULT.to_owned(),
+    }
+}
+
+/// For a site that was pushed to on two sides of an outage; nothing for any other.
+pub(crate) fn other_tips(site_name: &str, history: &SiteHistory, tips: &[Tip]) -> String {
+    let seen = history.head.as_ref().map(|git| digits(&git.commit));
+    let seen = seen.map_or(String::new(), |commit| {
+        format!("; visitors see commit {commit}")
+    });
+    let mut text = String::new();
+    for (other, tip) in history.others.iter().zip(tips) {
+        let (node, time) = (printable(&other.node), other.time());
+        let commit = other.git.as_ref().map(|git| digits(&git.commit));
+        let what = match (other.cause, commit) {
+            (Cause::Push, Some(commit)) => format!("another push to {site_name}, commit {commit}"),
+            (_, _) => format!("another version of {site_name}, {}", other.version.short()),
+        };
+        text.push_str(&format!(
+            "Verge: {what}, was put in place on the other side of an outage ({time}, by {node}){seen}.\n"
+        ));
+        text.push_str(&match tip {
+            Tip::Named(commit) => format!(
+                "Verge: to bring both together: `git fetch REMOTE {}`, then `git merge FETCH_HEAD` \
+                 or leave it, and push. Your next push settles it, and this line goes away.\n",
+                short_ref(TIPS, commit)
+            ),
+            Tip::InHead => {
+                "Verge: your next push settles it, and this line goes away.\n".to_owned()
+            }
+            Tip::Away => {
+                "Verge: its commits are not on this node yet: try again in a minute. A push \
+                 settles it without them.\n"
+                    .to_owned()
+            }
+        });
+    }
+    text
+}
+
+/// The first digits of a commit.
+fn digits(commit: &[u8]) -> String {
+    let bytes = commit.iter().take(5);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Why git was ended before its own end.
@@ -143,6 +218,64 @@ mod tests {
         }
         assert_eq!(printable(&"\u{e4}".repeat(4000)).len(), LINE_BYTES_MAX + 3);
         assert_eq!(printable(&"a".repeat(LINE_BYTES_MAX)).len(), LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn other_tips_are_told_with_what_can_be_done() {
+        use crate::receive::refs::ObjectName;
+        use crate::region::OtherTip;
+        use verge_sync::clock::UnixTime;
+        use verge_sync::id::{RecordId, Version};
+        use verge_sync::record::GitSource;
+        let git = |byte| GitSource {
+            sequence: None,
+            commit: vec![byte; 20],
+        };
+        let other = |cause| OtherTip {
+            deploy: RecordId::from_bytes([1; 32]),
+            version: Version::from_bytes([0xcc; 32]),
+            git: Some(git(0xbb)),
+            cause,
+            time: UnixTime(0),
+            node: "node shed\u{7} of Ana".to_owned(),
+        };
+        let commit = ObjectName::parse(&"b".repeat(40)).unwrap();
+        let said = |cause, tip| {
+            let history = SiteHistory {
+                head: Some(git(0xaa)),
+                others: vec![other(cause)],
+            };
+            other_tips("garden", &history, &[tip])
+        };
+        for (cause, tip, words) in [
+            (
+                Cause::Push,
+                Tip::Named(commit),
+                "git fetch REMOTE refs/verge/tips/bbbbbbbbbbbb",
+            ),
+            (Cause::Push, Tip::Away, "commit bbbbbbbbbb, was put"),
+            (Cause::Push, Tip::Away, "not on this node yet"),
+            (
+                Cause::Upload,
+                Tip::InHead,
+                "another version of garden, cccccccccc, was",
+            ),
+            (Cause::Upload, Tip::InHead, "your next push settles it"),
+            (
+                Cause::Upload,
+                Tip::InHead,
+                "(1970-01-01T00:00:00Z, by node shed? of Ana)",
+            ),
+            (Cause::Upload, Tip::InHead, "visitors see commit aaaaaaaaaa"),
+        ] {
+            let said = said(cause, tip);
+            assert!(said.contains(words), "{words}: {said}");
+            assert!(
+                said.lines().all(|line| line.starts_with("Verge: ")),
+                "{said}"
+            );
+        }
+        assert_eq!(other_tips("garden", &SiteHistory::default(), &[]), "");
     }
 
     #[test]

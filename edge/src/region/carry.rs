@@ -175,14 +175,35 @@ impl RegionView {
             ));
             return Ok(None);
         }
-        let git = deploy.git.clone().map(|git| GitSource {
-            sequence: None,
-            ..git
-        });
+        let git = match &deploy.git {
+            Some(git) => Some(GitSource {
+                sequence: self.carry_history(old, git, blobs)?,
+                ..git.clone()
+            }),
+            None => None,
+        };
         Ok(Some(Deploy {
             git,
             ..deploy.clone()
         }))
+    }
+
+    /// The git history of a deploy, once all of it is in this store. What is lost of it the
+    /// publisher's next push brings.
+    fn carry_history(
+        &self,
+        old: &Self,
+        git: &GitSource,
+        blobs: &Path,
+    ) -> Result<Option<Digest>, WriteError> {
+        let Some(sequence) = git.sequence else {
+            return Ok(None);
+        };
+        let whole = match old.bundles(sequence)? {
+            Some(bundles) => self.link(bundles.into_iter().chain([sequence]), blobs)?,
+            None => false,
+        };
+        Ok(whole.then_some(sequence))
     }
 
     /// Takes over files of another store; false if one is missing or is not what its name says.

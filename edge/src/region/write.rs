@@ -1,6 +1,6 @@
 //! What this node can write: accounts, sites, names, deploys. Each method is one durable turn.
 
-use super::{RegionView, Turn};
+use super::{RegionView, SiteHistory, Turn};
 use crate::admin::SiteChange;
 use crate::ssh_key::SshKeyDigest;
 use std::path::PathBuf;
@@ -124,6 +124,11 @@ pub enum WriteError {
     /// Another provider's.
     #[error("node {0} belongs to another provider: only its own provider can withdraw it")]
     NotOwnNode(String),
+    /// Another node has taken a push meanwhile.
+    #[error(
+        "another push to this site arrived by another node meanwhile; nothing was changed: fetch it, and push again"
+    )]
+    PushedElsewhere,
     /// No deploy in effect has it.
     #[error(
         "no version in effect of {0} begins so: give at least 4 digits, see `verge site versions {0}`"
@@ -380,15 +385,31 @@ impl RegionView {
         check_may_deploy(&self.effect(), self.keys.node(), site).map(drop)
     }
 
-    /// Puts a version in place that is here whole; whose it is and by whom is filled in.
+    /// Puts a version in place that is here whole; whose it is and by whom is filled in. A push says
+    /// on which history of the site it is based; anything else carries on the one that is there.
     ///
     /// # Errors
-    /// [`WriteError`]; nothing was written then.
-    pub async fn deploy(self: &Arc<Self>, site: SiteId, deploy: Deploy) -> Result<(), WriteError> {
+    /// [`WriteError::PushedElsewhere`] when the history is another by now; [`WriteError`]. Nothing was
+    /// written then.
+    pub async fn deploy(
+        self: &Arc<Self>,
+        site: SiteId,
+        deploy: Deploy,
+        based_on: Option<&SiteHistory>,
+    ) -> Result<(), WriteError> {
         self.write(|turn| {
             let account = check_may_deploy(&turn.effect, turn.node.id().node(), site)?;
+            let standing = SiteHistory::of(&turn.effect, &site);
+            let git = match based_on {
+                Some(based_on) if based_on.key() != standing.key() => {
+                    return Err(WriteError::PushedElsewhere);
+                }
+                Some(_) => deploy.git,
+                None => standing.carried(deploy.git),
+            };
             turn.open_epoch_if_full(site)?;
             let body = Deploy {
+                git,
                 account,
                 provider: turn.slot.provider,
                 ..deploy

@@ -14,6 +14,7 @@ mod commands;
 mod compare;
 mod damage;
 mod harness;
+mod history;
 mod hosts;
 mod knot;
 mod load;

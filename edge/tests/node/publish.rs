@@ -454,14 +454,14 @@ fn acknowledged_pushes_survive_a_kill() {
 #[test]
 fn full_disk_refuses_the_push_and_keeps_the_site() {
     let folder = tempfile::tempdir().unwrap();
-    let mount = Mount::tmpfs(folder.path(), "24m");
+    let mount = Mount::tmpfs(folder.path(), "40m");
     let data = mount.path.join("node");
     let node = Node::found_in(&data);
     let publisher = Publisher::with_site(&node, "ana", "full");
     publisher.write("index.html", "small");
     publisher.commit("one");
     publisher.push_ok(&node, "full", "main");
-    std::fs::write(mount.path.join("ballast"), vec![7_u8; 16 << 20]).unwrap();
+    std::fs::write(mount.path.join("ballast"), vec![7_u8; 32 << 20]).unwrap();
     let mut noise = Vec::new();
     let mut word = 1_u64;
     while noise.len() < 9 << 20 {

@@ -12,12 +12,13 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use verge_edge::receive::{
     BoxFuture, Config, Grant, Limits, Publisher, PushedCommit, Receiver, host_public_key, start,
 };
+use verge_sync::store::Store;
 use verge_sync::{AccountId, SiteId};
 
 const HOST_SECRET: [u8; 32] = [9; 32];
@@ -47,6 +48,8 @@ pub struct Fake {
     /// Sites that have ended; `ended` has from the start.
     pub ended: Mutex<Vec<SiteId>>,
     pub pushes: Mutex<Vec<PushedCommit>>,
+    /// Where histories are put, if they are.
+    pub store: OnceLock<Store>,
     /// A permit lets one publish end.
     pub gate: Arc<Semaphore>,
     /// One item for each publish that has begun.
@@ -95,6 +98,10 @@ impl Publisher for Fake {
         !self.ended.lock().unwrap().contains(site)
     }
 
+    fn store(&self) -> Option<&Store> {
+        self.store.get()
+    }
+
     fn publish(
         &self,
         push: PushedCommit,
@@ -107,6 +114,7 @@ impl Publisher for Fake {
             .find(|(_, name)| site_id(name) == push.site)
             .unwrap();
         let answer = site.answer.clone();
+        let store = self.store.get().cloned();
         let gate = Arc::clone(&self.gate);
         let mut watched = Watched(Some(self.dropped.clone()));
         let begun = self.begun.clone();
@@ -128,6 +136,10 @@ impl Publisher for Fake {
             begun.send(()).await.expect("somebody counts");
             gate.acquire().await.unwrap().forget();
             watched.disarm();
+            if let (Some(store), Some(history)) = (store, push.history) {
+                let bundled = history.bundle(&store).await;
+                bundled.map_err(|error| vec![error.to_string()])?;
+            }
             answer.result
         })
     }
@@ -174,6 +186,7 @@ impl Node {
             keys: Mutex::default(),
             ended: Mutex::new(vec![site_id("ended")]),
             pushes: Mutex::default(),
+            store: OnceLock::new(),
             gate: Arc::new(Semaphore::new(1000)),
             begun: begun_sender,
             dropped: dropped_sender,

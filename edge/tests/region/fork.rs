@@ -107,6 +107,9 @@ fn goes_on(node: &Node, [ana, ben]: &[Publisher; 2]) {
     assert!(bakery.starts_with(b"<h1>bakery</h1>"));
     for (publisher, site) in [(ana, "garden"), (ben, "bakery")] {
         std::fs::remove_file(publisher.work().join("../known_hosts")).unwrap();
+        // The history has come along.
+        let refs = publisher.git_ok(&["ls-remote", &Publisher::url(node, site)]);
+        assert!(refs.contains("refs/heads/main"), "{refs}");
         publisher.write("index.html", "<p>pushed after the fork");
         publisher.commit("after");
         publisher.push_ok(node, site, "main");

@@ -25,6 +25,7 @@ mod away;
 mod chain;
 mod content;
 mod fork;
+mod history;
 mod joining;
 mod names;
 mod namespaces;

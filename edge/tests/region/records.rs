@@ -69,6 +69,7 @@ fn accounts_act_where_they_let_and_names_are_held_once() {
     });
     publisher.write("index.html", "<p>there");
     publisher.commit("two");
+    crate::history::follows(b, a);
     publisher.push_ok(b, "garden", "main");
     wait(a, |status| status["deploy_count"] == 2);
 }

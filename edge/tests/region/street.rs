@@ -4,6 +4,7 @@ use crate::harness::{Node, PORTS, VERGE, run_by, text};
 use crate::scene::{Newcomer, Region, approve, ticket};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A namespace for each node and one for the switch; all are gone when it is dropped.
 pub(crate) struct Street {
@@ -13,8 +14,11 @@ pub(crate) struct Street {
 
 impl Street {
     pub(crate) fn of(count: usize) -> Self {
+        // Tests of one process run side by side.
+        static STREETS: AtomicUsize = AtomicUsize::new(0);
+        let number = STREETS.fetch_add(1, Ordering::Relaxed);
         let street = Self {
-            prefix: format!("vg{}", std::process::id()),
+            prefix: format!("vg{}s{number}", std::process::id()),
             count,
         };
         let switch = street.name("sw");
