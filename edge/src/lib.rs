@@ -34,4 +34,5 @@ pub mod ssh_key;
 pub mod status_page;
 mod tcp_info;
 pub mod tls;
+pub mod verify;
 mod welcome;

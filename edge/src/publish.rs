@@ -4,8 +4,10 @@
 //! A crash before the record leaves only blobs that nothing names; the next collection removes
 //! them. One publication of a site runs at a time, and only so many builds of all sites.
 
+mod rebuild;
 mod rollback;
 
+pub use rebuild::{Rebuilt, hex};
 pub use rollback::RollBackError;
 
 use crate::build_child::{BuildChild, BuildChildError};

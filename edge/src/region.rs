@@ -7,6 +7,7 @@
 mod adding;
 mod carry;
 mod describe;
+mod inspect;
 mod kinds;
 mod left;
 mod members;
@@ -21,7 +22,8 @@ mod write;
 
 pub use adding::Added;
 pub use carry::Carried;
-pub use describe::{AccountLine, SiteLine, hosts, sites};
+pub use describe::{AccountLine, SiteLine, hosts, label as site_label, sites};
+pub use inspect::{RecordCheck, RecordDamage};
 pub use left::left_versions;
 pub use members::{Standing, StepChange, chain_records, find_node, find_provider};
 pub use status::{

@@ -120,6 +120,12 @@ pub enum Request {
         #[serde(default)]
         follow: bool,
     },
+    /// Everything read again.
+    Verify {
+        /// Whether each site's head is built anew from its git history too.
+        #[serde(default)]
+        rebuild: bool,
+    },
     /// About the providers of the region.
     Provider(ProviderRequest),
     /// About nodes.

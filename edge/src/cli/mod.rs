@@ -15,6 +15,7 @@ pub mod preview;
 pub mod provider;
 pub mod region;
 pub mod site;
+pub mod verify;
 pub mod zones;
 
 use clap::{Args, Parser, Subcommand};
@@ -67,6 +68,8 @@ pub enum Command {
     Config(node::ConfigCommand),
     /// How the node is: region, peers, sites, addresses, clock.
     Status(node::Status),
+    /// Read everything again that the node holds, and compare it with what it should be.
+    Verify(verify::Verify),
     /// Who runs the region: invite, list, approve, leave, key, sign.
     #[command(subcommand)]
     Provider(provider::ProviderCommand),
@@ -114,6 +117,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Deploy(deploy) => deploy.run(),
         Command::Config(command) => command.run(),
         Command::Status(status) => status.run(),
+        Command::Verify(verify) => verify.run(),
         Command::Provider(command) => command.run(),
         Command::Node(command) => command.run(),
         Command::Region(command) => command.run(),

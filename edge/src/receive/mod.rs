@@ -16,6 +16,7 @@ mod door;
 mod entrance;
 pub(crate) mod fuzzing;
 mod git;
+mod histories;
 pub(crate) mod hook_line;
 mod hook_socket;
 mod judge;
@@ -31,6 +32,7 @@ mod words;
 
 pub use door::{Receiver, host_public_key};
 pub use git::program as git_program;
+pub use histories::Histories;
 pub use limits::Limits;
 
 use std::ffi::OsString;

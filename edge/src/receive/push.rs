@@ -13,7 +13,7 @@ use crate::receive::pace::Pace;
 use crate::receive::push_queue::{PushPlace, PushQueue};
 use crate::receive::quarantine::{Repositories, Repository};
 use crate::receive::words;
-use crate::receive::{Config, Grant, Limits, Publisher, ReceiveError};
+use crate::receive::{Config, Grant, Histories, Limits, Publisher, ReceiveError};
 use crate::site_turns::SiteTurn;
 use std::future::Future;
 use std::pin::pin;
@@ -24,7 +24,7 @@ use verge_sync::SiteId;
 /// Everything that commands share.
 pub(crate) struct Desk {
     git: Arc<Git>,
-    repositories: Repositories,
+    repositories: Arc<Repositories>,
     hooks: HookSocket,
     publisher: Arc<dyn Publisher>,
     limits: Limits,
@@ -64,7 +64,7 @@ impl Desk {
         let git = Git::find(config.program.clone(), hooks_dir, limits.clone()).await?;
         Ok(Self {
             git: Arc::new(git),
-            repositories: Repositories::open(&config.data_dir)?,
+            repositories: Arc::new(Repositories::open(&config.data_dir)?),
             hooks,
             publisher,
             pushes: PushQueue::new(limits.pushes),
@@ -72,6 +72,13 @@ impl Desk {
             waiting: Arc::new(Semaphore::new(limits.pushes_waiting)),
             limits,
         })
+    }
+
+    pub(crate) fn histories(&self) -> Histories {
+        Histories {
+            git: Arc::clone(&self.git),
+            repositories: Arc::clone(&self.repositories),
+        }
     }
 
     pub(crate) fn limits(&self) -> &Limits {

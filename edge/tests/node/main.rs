@@ -19,3 +19,4 @@ mod knot;
 mod load;
 mod publish;
 mod takeout;
+mod verify;
