@@ -8,6 +8,7 @@ pub mod build_child;
 pub mod cli;
 pub mod config;
 mod error_chain;
+pub mod export;
 pub mod fork;
 pub mod found;
 #[doc(hidden)]
@@ -15,6 +16,7 @@ pub mod fuzzing;
 pub mod host;
 pub mod hosts;
 pub mod http;
+pub mod import;
 mod kernel_clock;
 pub mod lan;
 pub mod limits;

@@ -6,7 +6,9 @@ use super::{
     AccountChange, Authorized, LINE_BYTES_MAX, Membership, Reply, Request, SOCKET_NAME, SiteChange,
     TOKEN_NAME, is_same_token, line, next_line,
 };
+use crate::export::{ExportError, Exporter, Wanted};
 use crate::hosts::{Verdict, Wish};
+use crate::import::{ImportError, Importer, Importing};
 use crate::membership::InviteError;
 use crate::publish::{Publication, PublishError, Published, Publishing, RollBackError};
 use crate::receipts::Receipts;
@@ -125,6 +127,10 @@ pub(super) enum ApiError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
     #[error("{0}")]
     Wrong(String),
 }
@@ -287,6 +293,8 @@ impl Api {
                 lift,
             } => self.take_down(&target, reason, lift, &log).await,
             Request::Status { json, follow } => self.status(json, follow, &log).await,
+            Request::Export { wanted, to } => self.export(&wanted, &to, &log).await,
+            Request::Import(importing) => self.import(&importing, &log).await,
             Request::Verify { rebuild } => self.verify(rebuild, log).await,
             Request::Provider(request) => self.provider(request, &log).await,
             Request::Node(request) => self.node(request, &log).await,
@@ -562,6 +570,30 @@ impl Api {
             histories: keep.histories.clone(),
         };
         Ok(verification.run(rebuild, log).await?)
+    }
+
+    async fn export(&self, wanted: &Wanted, to: &Path, log: &Log) -> Result<(), ApiError> {
+        let keep = self.keep()?;
+        let exporter = Exporter {
+            store: keep.store.clone(),
+            region: Arc::clone(&self.region),
+            histories: keep.histories.clone(),
+        };
+        for line in exporter.run(wanted, to).await? {
+            say(log, line).await;
+        }
+        Ok(())
+    }
+
+    async fn import(&self, importing: &Importing, log: &Log) -> Result<(), ApiError> {
+        let keep = self.keep()?;
+        let importer = Importer {
+            store: keep.store.clone(),
+            region: Arc::clone(&self.region),
+            publishing: Arc::clone(&self.publishing),
+            histories: keep.histories.clone(),
+        };
+        Ok(importer.run(importing, log).await?)
     }
 
     fn keep(&self) -> Result<&Keep, ApiError> {

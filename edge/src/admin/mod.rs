@@ -10,6 +10,8 @@ mod members;
 
 pub use members::Membership;
 
+use crate::export::Wanted;
+use crate::import::Importing;
 use crate::region::StepChange;
 
 use serde::{Deserialize, Serialize};
@@ -120,6 +122,15 @@ pub enum Request {
         #[serde(default)]
         follow: bool,
     },
+    /// Sites taken out to a folder of this machine.
+    Export {
+        /// Which.
+        wanted: Wanted,
+        /// The folder, absolute, which is not there yet.
+        to: PathBuf,
+    },
+    /// Sites brought back from a folder of this machine.
+    Import(Importing),
     /// Everything read again.
     Verify {
         /// Whether each site's head is built anew from its git history too.

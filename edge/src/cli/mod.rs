@@ -5,6 +5,7 @@ pub mod build;
 pub mod client;
 pub mod confine;
 pub mod demo;
+mod export;
 mod fork;
 pub mod hook;
 mod join;
@@ -63,6 +64,10 @@ pub enum Command {
     Site(site::SiteCommand),
     /// Publish a folder of this machine, without git.
     Deploy(site::Deploy),
+    /// Take sites out to a folder that can be used without Verge: files, git history, records.
+    Export(export::Export),
+    /// Bring sites back from a folder that `verge export` wrote, in this region or another.
+    Import(export::Import),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(node::ConfigCommand),
@@ -117,6 +122,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Deploy(deploy) => deploy.run(),
         Command::Config(command) => command.run(),
         Command::Status(status) => status.run(),
+        Command::Export(export) => export.run(),
+        Command::Import(import) => import.run(),
         Command::Verify(verify) => verify.run(),
         Command::Provider(command) => command.run(),
         Command::Node(command) => command.run(),

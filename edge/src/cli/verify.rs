@@ -53,15 +53,15 @@ pub(super) fn is_not_running(error: &anyhow::Error) -> bool {
 
 /// The same without a node.
 async fn stopped(data: &Path, rebuild: bool) -> anyhow::Result<()> {
-    let config = Config::read(&data.join(config::FILE_NAME))?;
-    let data = data.canonicalize()?;
-    let keys = NodeKeys::read(&data)?;
-    let store = Store::open(&data, Arc::new(LocalDisk))?;
-    let region = RegionView::open(store.clone(), keys, |_effect, _slot| {})?;
-    let region = Arc::new(region);
+    let Stopped {
+        config,
+        store,
+        region,
+        histories,
+    } = Stopped::open(data).await?;
     let verification = Verification {
         publishing: app::publishing(&store, &region, &config)?,
-        histories: Histories::open(&data, app::own_program()?).await?,
+        histories,
         store,
         region,
     };
@@ -76,5 +76,29 @@ async fn print(mut lines: mpsc::Receiver<String>) {
         if writeln!(std::io::stdout(), "{line}").is_err() {
             return;
         }
+    }
+}
+
+/// What a node that does not run has in its data directory.
+pub(super) struct Stopped {
+    pub(super) config: Config,
+    pub(super) store: Store,
+    pub(super) region: Arc<RegionView>,
+    pub(super) histories: Histories,
+}
+
+impl Stopped {
+    pub(super) async fn open(data: &Path) -> anyhow::Result<Self> {
+        let config = Config::read(&data.join(config::FILE_NAME))?;
+        let data = data.canonicalize()?;
+        let keys = NodeKeys::read(&data)?;
+        let store = Store::open(&data, Arc::new(LocalDisk))?;
+        let region = RegionView::open(store.clone(), keys, |_effect, _slot| {})?;
+        Ok(Self {
+            config,
+            store,
+            region: Arc::new(region),
+            histories: Histories::open(&data, app::own_program()?).await?,
+        })
     }
 }

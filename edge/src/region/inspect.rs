@@ -1,11 +1,12 @@
 //! Every stored record looked at anew, from its bytes on.
 
 use super::{META_REGION, OpenError, RegionView, kinds, meta_bytes, pin, reserved_names};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use verge_sync::digest::Digest;
-use verge_sync::id::RegionId;
+use verge_sync::id::{AccountId, RecordId, RegionId, SiteId};
 use verge_sync::net::Holding;
-use verge_sync::record::{Deploy, Parameters, Record};
+use verge_sync::record::{Deploy, Kind, Parameters, Record, Subject};
 use verge_sync::store::{Row, StoreError};
 
 /// What is wrong with one stored record.
@@ -63,6 +64,54 @@ impl RegionView {
             what: "does not stand: what it rests on is not there".to_owned(),
         }));
         Ok(check)
+    }
+
+    /// Every record that is held about an account, and about those of its sites that are named:
+    /// theirs, their names, deploys, takedowns and ends, and votes for all of these.
+    pub async fn records_about(
+        &self,
+        account: AccountId,
+        sites: &BTreeSet<SiteId>,
+    ) -> Vec<Arc<Record>> {
+        let core = self.replica.lock().await;
+        let effect = core.exchange().holding().effect();
+        let own = effect.accounts.get(&account);
+        let own = own.map(|account| Subject::Account(account.slot, account.counter));
+        let known = sites.iter().filter_map(|id| effect.sites.get(id));
+        let mut subjects: BTreeSet<Subject> = known
+            .map(|site| Subject::Site(site.slot, site.counter))
+            .collect();
+        subjects.extend(own);
+        let is_ours =
+            |id: Digest| id == account.digest() || sites.contains(&SiteId::from_digest(id));
+        let is_about = |record: &Record| {
+            let envelope = record.envelope();
+            match Subject::decode(envelope.kind, &envelope.subject) {
+                Some(Subject::Name(of, _)) => of == account,
+                Some(Subject::Deploy(site)) => sites.contains(&site),
+                Some(Subject::Takedown(_, id)) => is_ours(id),
+                Some(Subject::Id(id)) => envelope.kind == Kind::TOMBSTONE && is_ours(id),
+                Some(subject) => subjects.contains(&subject),
+                None => false,
+            }
+        };
+        let records = core.exchange().holding().records();
+        let mut about: Vec<Arc<Record>> =
+            records.filter(|record| is_about(record)).cloned().collect();
+        let ids: BTreeSet<RecordId> = about.iter().map(|record| record.id()).collect();
+        let votes = core.exchange().holding().records().filter(|record| {
+            let envelope = record.envelope();
+            let subject = Subject::decode(envelope.kind, &envelope.subject);
+            matches!(subject, Some(Subject::Vote(on, _)) if ids.contains(&on))
+        });
+        about.extend(votes.cloned());
+        about
+    }
+
+    /// The region's id.
+    #[must_use]
+    pub fn region_id(&self) -> RegionId {
+        self.region
     }
 
     /// Every blob of a version, by its sequence or else its manifest, these two among them; none
