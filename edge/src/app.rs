@@ -111,7 +111,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let receiver = receive::start(receiving, Arc::new(pushes)).await?;
     let ssh = receiver.addresses().first().copied();
     let door = Door::open(data, &random()?).context("open the admin socket")?;
-    let keep = Keep::new(&store, receiver.histories());
+    let keep = Keep::new(&store, receiver.histories(), among.repairs());
     let admin = api(ssh.map(|address| address.port()), Some(keep));
     let _scrub = housekeeping::scrub(&store, config.store, among.repairs())?;
     let mut chores = housekeeping::start(&store, &region, among.repairs(), damages);

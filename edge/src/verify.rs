@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use verge_builder::{CheckError, RECIPE, check_version};
 use verge_sync::clock::stopwatch;
+use verge_sync::content::Repairs;
 use verge_sync::digest::Digest;
 use verge_sync::id::{SiteId, Version};
 use verge_sync::manifest::{BlobRef, MANIFEST_BYTES_MAX, Manifest};
@@ -49,6 +50,8 @@ pub struct Findings {
     pub site_count: u64,
     /// Kept versions of them.
     pub version_count: u64,
+    /// Of these, how many are not on this node: they are on their way to it.
+    pub absent_count: u64,
     /// Damages: each had a line.
     pub damage_count: u64,
 }
@@ -80,11 +83,13 @@ pub enum VerifyError {
 pub fn verify(
     store: &Store,
     region: &RegionView,
+    repairs: Option<&Repairs>,
     say: &mut Say<'_>,
 ) -> Result<Findings, VerifyError> {
     let mut look = Look {
         store,
         region,
+        repairs,
         say,
         findings: Findings::default(),
         lost: BTreeMap::new(),
@@ -99,7 +104,11 @@ pub fn verify(
     let bytes = Bytes(findings.blob_bytes);
     look.say(format!("blobs     {}, {bytes}", count(findings.blob_count)))?;
     let (versions, sites) = (count(findings.version_count), count(findings.site_count));
-    look.say(format!("versions  {versions} of {sites} sites"))?;
+    let absent = match findings.absent_count {
+        0 => String::new(),
+        some => format!(", {} of them not here yet", count(some)),
+    };
+    look.say(format!("versions  {versions} of {sites} sites{absent}"))?;
     Ok(findings)
 }
 
@@ -113,6 +122,8 @@ pub struct Verification {
     pub publishing: Arc<Publishing>,
     /// Its repositories.
     pub histories: Histories,
+    /// Where lost blobs are asked for, if it runs.
+    pub repairs: Option<Repairs>,
 }
 
 impl Verification {
@@ -123,11 +134,17 @@ impl Verification {
     /// [`VerifyError`]: what keeps it from going on; [`VerifyError::Damaged`] at the end.
     pub async fn run(self, rebuild: bool, log: mpsc::Sender<String>) -> Result<(), VerifyError> {
         let (store, region, to) = (self.store.clone(), Arc::clone(&self.region), log.clone());
+        let repairs = self.repairs.clone();
         let looked = tokio::task::spawn_blocking(move || {
-            verify(&store, &region, &mut |line| match to.blocking_send(line) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_gone) => ControlFlow::Break(()),
-            })
+            verify(
+                &store,
+                &region,
+                repairs.as_ref(),
+                &mut |line| match to.blocking_send(line) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_gone) => ControlFlow::Break(()),
+                },
+            )
         });
         let looked = looked.await.map_err(|_ended| VerifyError::Unheard)?;
         let mut damages = looked?.damage_count;
@@ -187,6 +204,7 @@ async fn say(log: &mpsc::Sender<String>, line: String) -> Result<(), VerifyError
 struct Look<'a, 'b> {
     store: &'a Store,
     region: &'a RegionView,
+    repairs: Option<&'a Repairs>,
     say: &'a mut Say<'b>,
     findings: Findings,
     lost: BTreeMap<Digest, Lost>,
@@ -258,6 +276,14 @@ impl Look<'_, '_> {
                 continue;
             }
             self.findings.version_count += 1;
+            if !self.store.shelf().holds(&deploy.version) {
+                self.findings.absent_count += 1;
+                let version = deploy.version.short();
+                self.say(format!(
+                    "absent    version {version} of site {name} is not on this node yet: it comes from one that holds it"
+                ))?;
+                continue;
+            }
             // A collection must not take between two looks what one has found.
             let listed = self.region.listed_blobs(deploy)?.unwrap_or_default();
             let _pin = self.store.pin(listed.iter().copied());
@@ -375,7 +401,7 @@ impl Look<'_, '_> {
                 let nothing = "no kept version needs it".to_owned();
                 (nothing, "nothing is to be done")
             } else {
-                let instead = "the node fetches it from one that has it; where none has, publish the same files again";
+                let instead = "it is asked for at the other nodes; where none has it, publish the same files again";
                 (touches.join(", "), instead)
             };
             self.line(format!("blob {digest} {what}: {touches}: {instead}"))?;
@@ -390,6 +416,9 @@ impl Look<'_, '_> {
             return;
         }
         self.findings.damage_count += 1;
+        if let Some(repairs) = self.repairs {
+            repairs.ask(digest);
+        }
         if self.lost.len() < DAMAGES_MAX {
             let lost = Lost {
                 aside,

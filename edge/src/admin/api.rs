@@ -27,6 +27,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use verge_builder::Source;
+use verge_sync::content::Repairs;
 use verge_sync::digest::Digest;
 use verge_sync::id::RecordId;
 use verge_sync::record::effect::SiteEffect;
@@ -71,15 +72,18 @@ pub struct Keep {
     pub store: Store,
     /// The repositories.
     pub histories: Histories,
+    /// Where lost blobs are asked for.
+    pub repairs: Repairs,
 }
 
 impl Keep {
     /// Of a running node.
     #[must_use]
-    pub fn new(store: &Store, histories: Histories) -> Self {
+    pub fn new(store: &Store, histories: Histories, repairs: &Repairs) -> Self {
         Self {
             store: store.clone(),
             histories,
+            repairs: repairs.clone(),
         }
     }
 }
@@ -568,6 +572,7 @@ impl Api {
             region: Arc::clone(&self.region),
             publishing: Arc::clone(&self.publishing),
             histories: keep.histories.clone(),
+            repairs: Some(keep.repairs.clone()),
         };
         Ok(verification.run(rebuild, log).await?)
     }

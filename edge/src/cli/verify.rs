@@ -62,6 +62,7 @@ async fn stopped(data: &Path, rebuild: bool) -> anyhow::Result<()> {
     let verification = Verification {
         publishing: app::publishing(&store, &region, &config)?,
         histories,
+        repairs: None,
         store,
         region,
     };
