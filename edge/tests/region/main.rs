@@ -26,6 +26,7 @@ mod chain;
 mod content;
 mod fork;
 mod joining;
+mod look;
 mod names;
 mod namespaces;
 mod records;
