@@ -35,6 +35,7 @@ pub use error::{BuildError, Fault, Refusal};
 pub use hashed_names::HashedNames;
 pub use limits::Limits;
 pub use media_type::{UNKNOWN, media_type};
+pub use names::is_secret as looks_secret;
 pub use report::{
     Built, CodingTotal, Event, Failure, Job, Line, Outcome, Problem, Source, Step, Totals,
 };

@@ -39,7 +39,8 @@ const KEY_TYPES: [&str; 5] = ["rsa", "dsa", "ecdsa", "ed25519", "xmss"];
 /// Whether a file's name says that it holds a secret: `.env` and `.env.*`, private SSH keys
 /// (`id_*` without an extension, or with one after a known key type; never `*.pub`), `*.pem`,
 /// `*.key`.
-pub(crate) fn is_secret(name: &str) -> bool {
+#[must_use]
+pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     if name == ".env" || name.starts_with(".env.") {
         return true;

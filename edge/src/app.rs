@@ -15,7 +15,7 @@ mod showing;
 mod status;
 
 use crate::addresses::Proxies;
-use crate::admin::api::{Addresses, Api, Door};
+use crate::admin::api::{Addresses, Api, Door, Keep};
 use crate::build_child::BuildChild;
 use crate::cli::node::Ready;
 use crate::config::Config;
@@ -132,27 +132,26 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
     let publishing = publishing(&store, &region, &config, &thrift)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
     let (wishes, wished) = mpsc::channel(names::WISHES_MAX);
-    let api = |ssh_port| {
-        let addresses = Addresses {
-            ssh_host_key: ssh_host_key.clone(),
-            ..addresses(&config, &edge, ssh_port)
-        };
+    let api = |ssh_port, keep| {
         let api = Api {
             region: Arc::clone(&region),
             publishing: Arc::clone(&publishing),
             receipts: among.receipts(&region),
             membership: Arc::clone(&among.membership),
-            addresses,
+            addresses: addresses(&config, &edge, (ssh_port, &ssh_host_key)),
             wishes: wishes.clone(),
+            keep,
         };
         Arc::new(api)
     };
     let ssh_port = config.listen.ssh.first().map(|address| address.port());
-    let pushes = pushes(api(ssh_port), &among)?;
+    let pushes = pushes(api(ssh_port, None), &among)?;
     let receiving = receive_config(data, &config, host_secret)?;
     let receiver = receive::start(receiving, Arc::new(pushes)).await?;
     let ssh = receiver.addresses().first().copied();
     let door = Door::open(data, &random()?).context("open the admin socket")?;
+    let keep = Keep::new(&store, receiver.histories(), among.repairs());
+    let admin = api(ssh.map(|address| address.port()), Some(keep));
     let _scrub = housekeeping::scrub(&store, config.store, among.repairs())?;
     let chores = [
         tokio::spawn(among.collection(&store, &region, &thrift).run()),
@@ -161,7 +160,7 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
             damages,
             among.repairs().clone(),
         )),
-        tokio::spawn(door.serve(api(ssh.map(|address| address.port())))),
+        tokio::spawn(door.serve(admin)),
         tokio::spawn(names::look_after(&region, &config.dns, wished)),
         tokio::spawn(status::keep(
             page,
@@ -171,10 +170,7 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
         tokio::spawn(housekeeping::renew(showing, Arc::clone(&region))),
     ];
     announce(&edge, ssh, among.bound());
-    tokio::select! {
-        stopped = stop_signal() => stopped?,
-        () = housekeeping::sweep(&receiver) => {}
-    }
+    until_stopped(&receiver).await?;
     chores.iter().for_each(tokio::task::JoinHandle::abort);
     stop((receiver, edge, among), &config).await;
     Ok(())
@@ -186,6 +182,14 @@ async fn stop((receiver, edge, among): (receive::Receiver, Running, Among), conf
     receiver.stop(PUSH_GRACE).await;
     drain(edge, config).await;
     among.stop().await;
+}
+
+/// Waits for the signal, and looks after the repositories meanwhile.
+async fn until_stopped(receiver: &receive::Receiver) -> anyhow::Result<()> {
+    tokio::select! {
+        stopped = stop_signal() => stopped,
+        () = housekeeping::sweep(receiver) => Ok(()),
+    }
 }
 
 /// Puts the port, which is known now, into the page for the node's own network.
@@ -349,7 +353,11 @@ fn edge_config(config: &Config) -> EdgeConfig {
     }
 }
 
-fn publishing(
+/// What builds and deploys.
+///
+/// # Errors
+/// This very program cannot be found.
+pub(crate) fn publishing(
     store: &Store,
     region: &Arc<RegionView>,
     config: &Config,
@@ -418,12 +426,13 @@ fn random() -> anyhow::Result<[u8; 32]> {
     Ok(bytes)
 }
 
-fn own_program() -> anyhow::Result<PathBuf> {
+pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("find the verge binary")
 }
 
 /// Ports as people see them.
-fn addresses(config: &Config, edge: &Running, ssh_port: Option<u16>) -> Addresses {
+fn addresses(config: &Config, edge: &Running, ssh: (Option<u16>, &str)) -> Addresses {
+    let (ssh_port, ssh_host_key) = ssh;
     let port = |addresses: &[std::net::SocketAddr]| addresses.first().map(|a| a.port());
     Addresses {
         https_port: config
@@ -432,7 +441,7 @@ fn addresses(config: &Config, edge: &Running, ssh_port: Option<u16>) -> Addresse
             .or_else(|| port(edge.https_addrs())),
         http_port: port(edge.http_addrs()),
         ssh_port: config.listen.public_ssh_port.or(ssh_port),
-        ssh_host_key: String::new(),
+        ssh_host_key: ssh_host_key.to_owned(),
     }
 }
 

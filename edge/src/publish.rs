@@ -4,8 +4,10 @@
 //! A crash before the record leaves only blobs that nothing names; the next collection removes
 //! them. One publication of a site runs at a time, and only so many builds of all sites.
 
+mod rebuild;
 mod rollback;
 
+pub use rebuild::{Rebuilt, hex};
 pub use rollback::RollBackError;
 
 use crate::build_child::{BuildChild, BuildChildError};
@@ -20,7 +22,7 @@ use verge_builder::{Built, Job, Limits, Outcome, Source};
 use verge_sync::clock::{Clock, stopwatch};
 use verge_sync::content::{Thrift, bytes_max};
 use verge_sync::digest::Digest;
-use verge_sync::id::{AccountId, SiteId, Version};
+use verge_sync::id::{AccountId, ContentDigest, SiteId, Version};
 use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use verge_sync::record::{Cause, Deploy, GitSource};
 use verge_sync::store::scrub::recheck;
@@ -109,6 +111,18 @@ pub enum PublishError {
         "the new version is not whole ({0}); nothing was published, the last version is still served"
     )]
     NotWhole(String),
+    /// It is not what it was said to be.
+    #[error(
+        "the files come to content {}, and not to {}; nothing was published",
+        found.short(),
+        wanted.short()
+    )]
+    OtherContent {
+        /// What it should have come to.
+        wanted: ContentDigest,
+        /// What it came to.
+        found: ContentDigest,
+    },
     /// The store said no.
     #[error(
         "the node could not keep the new version: {0}; nothing was published, the last version is still served"
@@ -162,6 +176,19 @@ impl Publishing {
         publication: Publication,
         log: &mpsc::Sender<String>,
     ) -> Result<Published, PublishError> {
+        self.publish_as(publication, None, log).await
+    }
+
+    /// The same, only if it comes to the content that is `wanted`.
+    ///
+    /// # Errors
+    /// [`PublishError::OtherContent`] if it does not; [`PublishError`].
+    pub async fn publish_as(
+        &self,
+        publication: Publication,
+        wanted: Option<ContentDigest>,
+        log: &mpsc::Sender<String>,
+    ) -> Result<Published, PublishError> {
         self.region.check_may_deploy(publication.site)?;
         let source = self.checked_source(&publication.source)?;
         let _turn = self.turns.turn(publication.site).await;
@@ -176,9 +203,16 @@ impl Publishing {
         let job = self.job(source, previous, staging.path());
         let outcome = self.builds.run(&job, log).await?;
         let built = match outcome {
-            Outcome::Unchanged { version } => return Ok(Published::Unchanged(version)),
+            Outcome::Unchanged { version } => {
+                self.check_content(publication.site, wanted)?;
+                return Ok(Published::Unchanged(version));
+            }
             Outcome::Built(built) => built,
         };
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != built.content_digest) {
+            let found = built.content_digest;
+            return Err(PublishError::OtherContent { wanted, found });
+        }
         self.check_quota(publication.site, &built)?;
         let _pin = self.keep(&built, staging.path().to_owned()).await?;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -232,6 +266,22 @@ impl Publishing {
             cause: publication.cause,
             account: publication.account,
             provider: self.region.slot().provider,
+        }
+    }
+
+    /// Of what stays in place.
+    fn check_content(
+        &self,
+        site: SiteId,
+        wanted: Option<ContentDigest>,
+    ) -> Result<(), PublishError> {
+        let effect = self.region.effect();
+        let head = effect.site(&site).and_then(|site| site.head());
+        match (wanted, head.map(|head| head.body().content)) {
+            (Some(wanted), Some(found)) if wanted != found => {
+                Err(PublishError::OtherContent { wanted, found })
+            }
+            _ => Ok(()),
         }
     }
 

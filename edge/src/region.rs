@@ -8,6 +8,7 @@ mod adding;
 mod carry;
 mod describe;
 mod history;
+mod inspect;
 mod kinds;
 mod left;
 mod members;
@@ -23,8 +24,9 @@ mod write;
 
 pub use adding::Added;
 pub use carry::Carried;
-pub use describe::{AccountLine, SiteLine, hosts, sites};
+pub use describe::{AccountLine, SiteLine, hosts, label as site_label, sites};
 pub use history::{GIT_SEQUENCE_BYTES_MAX, OtherTip, SEQUENCE_BUNDLES_MAX, SiteHistory};
+pub use inspect::{RecordCheck, RecordDamage};
 pub use left::left_versions;
 pub use members::{Standing, StepChange, chain_records, find_node, find_provider};
 pub use policy::{PolicyError, check_policy, replica_count_min};
@@ -237,8 +239,8 @@ impl RegionView {
         kept.map(|deploy| deploy.body().version).collect()
     }
 
-    /// Every blob that a deploy names which this node keeps. Where the sequence is lost or damaged, the manifest says
-    /// the same; where both are, the version cannot be served, and the others are not to wait for
+    /// Every blob that a deploy names which this node keeps. Where the sequence is lost or damaged,
+    /// the manifest says the same; where both are, the version cannot be served, and the others are not to wait for
     /// it: its blobs are live only as far as other versions name them.
     ///
     /// # Errors
@@ -272,7 +274,11 @@ impl RegionView {
 
     /// The git history that a deploy names: its sequence and the bundles of it. Where the sequence is
     /// not here yet, no bundle that only it names is needed here either.
-    fn add_history(&self, deploy: &Deploy, live: &mut BTreeSet<Digest>) -> Result<(), StoreError> {
+    pub(crate) fn add_history(
+        &self,
+        deploy: &Deploy,
+        live: &mut BTreeSet<Digest>,
+    ) -> Result<(), StoreError> {
         let sequence = deploy.git.as_ref().and_then(|git| git.sequence);
         if let Some(sequence) = sequence.filter(|sequence| live.insert(*sequence)) {
             live.extend(self.bundles(sequence)?.unwrap_or_default());

@@ -6,13 +6,17 @@ use super::{
     AccountChange, Authorized, LINE_BYTES_MAX, Membership, Reply, Request, SOCKET_NAME, SiteChange,
     TOKEN_NAME, is_same_token, line, next_line,
 };
+use crate::export::{ExportError, Exporter, Wanted};
 use crate::hosts::{Verdict, Wish};
+use crate::import::{ImportError, Importer, Importing};
 use crate::membership::InviteError;
 use crate::publish::{Publication, PublishError, Published, Publishing, RollBackError};
 use crate::receipts::Receipts;
+use crate::receive::Histories;
 use crate::region::{self, NewSite, RegionView, Status, WriteError, naming};
 use crate::signing;
 use crate::ssh_key::{SshKeyDigest, SshKeyError};
+use crate::verify::{Verification, VerifyError};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -23,11 +27,12 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use verge_builder::Source;
+use verge_sync::content::Repairs;
 use verge_sync::digest::Digest;
 use verge_sync::id::RecordId;
 use verge_sync::record::effect::SiteEffect;
 use verge_sync::record::{Body, Cause, Draft, Effect};
-use verge_sync::store::{StoreError, write_file_durably};
+use verge_sync::store::{Store, StoreError, write_file_durably};
 
 /// Connections at once: a steward and a few scripts.
 const CONNECTIONS_MAX: usize = 32;
@@ -56,6 +61,31 @@ pub struct Api {
     pub addresses: Addresses,
     /// Hosts whose DNS proof somebody waits for.
     pub wishes: mpsc::Sender<Wish>,
+    /// The node's own things, for those who look after it; none for publishers.
+    pub keep: Option<Keep>,
+}
+
+/// What is kept: blobs, and histories of git.
+#[derive(Clone)]
+pub struct Keep {
+    /// The blobs and records.
+    pub store: Store,
+    /// The repositories.
+    pub histories: Histories,
+    /// Where lost blobs are asked for.
+    pub repairs: Repairs,
+}
+
+impl Keep {
+    /// Of a running node.
+    #[must_use]
+    pub fn new(store: &Store, histories: Histories, repairs: &Repairs) -> Self {
+        Self {
+            store: store.clone(),
+            histories,
+            repairs: repairs.clone(),
+        }
+    }
 }
 
 /// Ports and zone as people see them.
@@ -99,6 +129,12 @@ pub(super) enum ApiError {
     Invite(#[from] InviteError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
     #[error("{0}")]
     Wrong(String),
 }
@@ -261,6 +297,9 @@ impl Api {
                 lift,
             } => self.take_down(&target, reason, lift, &log).await,
             Request::Status { json, follow } => self.status(json, follow, &log).await,
+            Request::Export { wanted, to } => self.export(&wanted, &to, &log).await,
+            Request::Import(importing) => self.import(&importing, &log).await,
+            Request::Verify { rebuild } => self.verify(rebuild, log).await,
             Request::Provider(request) => self.provider(request, &log).await,
             Request::Node(request) => self.node(request, &log).await,
             Request::Region(request) => self.chain(request, &log).await,
@@ -535,6 +574,47 @@ impl Api {
             // What changes within a blink is shown once.
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
+    }
+
+    async fn verify(&self, rebuild: bool, log: Log) -> Result<(), ApiError> {
+        let keep = self.keep()?;
+        let verification = Verification {
+            store: keep.store.clone(),
+            region: Arc::clone(&self.region),
+            publishing: Arc::clone(&self.publishing),
+            histories: keep.histories.clone(),
+            repairs: Some(keep.repairs.clone()),
+        };
+        Ok(verification.run(rebuild, log).await?)
+    }
+
+    async fn export(&self, wanted: &Wanted, to: &Path, log: &Log) -> Result<(), ApiError> {
+        let keep = self.keep()?;
+        let exporter = Exporter {
+            store: keep.store.clone(),
+            region: Arc::clone(&self.region),
+            histories: keep.histories.clone(),
+        };
+        for line in exporter.run(wanted, to).await? {
+            say(log, line).await;
+        }
+        Ok(())
+    }
+
+    async fn import(&self, importing: &Importing, log: &Log) -> Result<(), ApiError> {
+        let keep = self.keep()?;
+        let importer = Importer {
+            store: keep.store.clone(),
+            region: Arc::clone(&self.region),
+            publishing: Arc::clone(&self.publishing),
+            histories: keep.histories.clone(),
+        };
+        Ok(importer.run(importing, log).await?)
+    }
+
+    fn keep(&self) -> Result<&Keep, ApiError> {
+        let keep = self.keep.as_ref();
+        keep.ok_or_else(|| ApiError::Wrong("this is not asked here".to_owned()))
     }
 
     fn status_lines(&self, status: &Status) -> Vec<String> {

@@ -10,6 +10,8 @@ mod members;
 
 pub use members::Membership;
 
+use crate::export::Wanted;
+use crate::import::Importing;
 use crate::region::StepChange;
 
 use serde::{Deserialize, Serialize};
@@ -119,6 +121,21 @@ pub enum Request {
         /// Again after every change, until whoever asks goes away.
         #[serde(default)]
         follow: bool,
+    },
+    /// Sites taken out to a folder of this machine.
+    Export {
+        /// Which.
+        wanted: Wanted,
+        /// The folder, absolute, which is not there yet.
+        to: PathBuf,
+    },
+    /// Sites brought back from a folder of this machine.
+    Import(Importing),
+    /// Everything read again.
+    Verify {
+        /// Whether each site's head is built anew from its git history too.
+        #[serde(default)]
+        rebuild: bool,
     },
     /// About the providers of the region.
     Provider(ProviderRequest),

@@ -5,6 +5,7 @@ pub mod build;
 pub mod client;
 pub mod confine;
 pub mod demo;
+mod export;
 mod fork;
 pub mod hook;
 mod join;
@@ -15,6 +16,7 @@ pub mod preview;
 pub mod provider;
 pub mod region;
 pub mod site;
+pub mod verify;
 pub mod zones;
 
 use clap::{Args, Parser, Subcommand};
@@ -62,11 +64,17 @@ pub enum Command {
     Site(site::SiteCommand),
     /// Publish a folder of this machine, without git.
     Deploy(site::Deploy),
+    /// Take sites out to a folder that can be used without Verge: files, git history, records.
+    Export(export::Export),
+    /// Bring sites back from a folder that `verge export` wrote, in this region or another.
+    Import(export::Import),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(node::ConfigCommand),
     /// How the node is: region, peers, sites, addresses, clock.
     Status(node::Status),
+    /// Read everything again that the node holds, and compare it with what it should be.
+    Verify(verify::Verify),
     /// Who runs the region: invite, list, approve, leave, key, sign.
     #[command(subcommand)]
     Provider(provider::ProviderCommand),
@@ -114,6 +122,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Deploy(deploy) => deploy.run(),
         Command::Config(command) => command.run(),
         Command::Status(status) => status.run(),
+        Command::Export(export) => export.run(),
+        Command::Import(import) => import.run(),
+        Command::Verify(verify) => verify.run(),
         Command::Provider(command) => command.run(),
         Command::Node(command) => command.run(),
         Command::Region(command) => command.run(),

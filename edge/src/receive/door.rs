@@ -7,7 +7,7 @@
 use crate::receive::entrance::{Entrance, Place};
 use crate::receive::push::Desk;
 use crate::receive::ssh::Connection;
-use crate::receive::{Config, ReceiveError};
+use crate::receive::{Config, Histories, ReceiveError};
 use russh::MethodKind;
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
@@ -51,6 +51,12 @@ impl Receiver {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The histories of sites.
+    #[must_use]
+    pub fn histories(&self) -> Histories {
+        self.desk.histories()
     }
 
     /// Removes the repository of a site that has ended, once no push to it is under way.

@@ -293,6 +293,23 @@ impl Git {
         Ok(packed.map(drop))
     }
 
+    /// Runs a command that has nothing to say, and may take long.
+    pub(crate) async fn run(
+        &self,
+        repository: &Path,
+        command: &mut Command,
+    ) -> Result<(), ReceiveError> {
+        let io = |source| ReceiveError::io("run git in", repository, source);
+        let mut child = GitChild::spawn(command).map_err(io)?;
+        let ended = tokio::time::timeout(self.limits.command_timeout, child.wait());
+        let status = ended.await.map_err(|_elapsed| ReceiveError::GitSilent)?;
+        if status.map_err(io)?.success() {
+            Ok(())
+        } else {
+            Err(ReceiveError::Repository(repository.to_owned()))
+        }
+    }
+
     async fn answer(
         &self,
         repository: &Path,

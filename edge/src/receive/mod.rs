@@ -17,6 +17,7 @@ mod door;
 mod entrance;
 pub(crate) mod fuzzing;
 mod git;
+mod histories;
 pub mod history;
 pub(crate) mod hook_line;
 mod hook_socket;
@@ -33,6 +34,7 @@ mod words;
 
 pub use door::{Receiver, host_public_key};
 pub use git::program as git_program;
+pub use histories::Histories;
 pub use history::{Bundled, HistoryError, PushedHistory};
 pub use limits::Limits;
 

@@ -14,7 +14,7 @@ use crate::receive::pace::Pace;
 use crate::receive::push_queue::{PushPlace, PushQueue};
 use crate::receive::quarantine::{Repositories, Repository};
 use crate::receive::words;
-use crate::receive::{Config, Grant, Limits, Publisher, ReceiveError};
+use crate::receive::{Config, Grant, Histories, Limits, Publisher, ReceiveError};
 use crate::site_turns::SiteTurn;
 use std::future::Future;
 use std::pin::pin;
@@ -25,7 +25,7 @@ use verge_sync::SiteId;
 /// Everything that commands share.
 pub(crate) struct Desk {
     pub(super) git: Arc<Git>,
-    pub(super) repositories: Repositories,
+    pub(super) repositories: Arc<Repositories>,
     hooks: HookSocket,
     pub(super) publisher: Arc<dyn Publisher>,
     pub(super) limits: Limits,
@@ -65,7 +65,7 @@ impl Desk {
         let git = Git::find(config.program.clone(), hooks_dir, limits.clone()).await?;
         Ok(Self {
             git: Arc::new(git),
-            repositories: Repositories::open(&config.data_dir)?,
+            repositories: Arc::new(Repositories::open(&config.data_dir)?),
             hooks,
             publisher,
             pushes: PushQueue::new(limits.pushes),
@@ -73,6 +73,14 @@ impl Desk {
             waiting: Arc::new(Semaphore::new(limits.pushes_waiting)),
             limits,
         })
+    }
+
+    pub(crate) fn histories(&self) -> Histories {
+        Histories {
+            git: Arc::clone(&self.git),
+            repositories: Arc::clone(&self.repositories),
+            limits: self.limits.clone(),
+        }
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -92,7 +92,8 @@ pub fn hosts(effect: &Effect, site: SiteId) -> Vec<String> {
 }
 
 /// The label by which people find the site.
-pub(super) fn label(effect: &Effect, site: &SiteEffect) -> String {
+#[must_use]
+pub fn label(effect: &Effect, site: &SiteEffect) -> String {
     let names = effect.names_of(site.id.digest());
     let mut labels = names.filter(|name| name.kind == NameKind::Label && name.holds());
     labels

@@ -8,7 +8,7 @@ const CODINGS: [&str; 4] = ["br", "zstd", "gzip", "identity"];
 
 /// The URL path under which a published file is found without a redirect: clean, unless another
 /// file has that very name.
-fn url(path: &str, all: &[String]) -> String {
+pub(crate) fn url(path: &str, all: &[String]) -> String {
     let index = path == "index.html" || path.ends_with("/index.html");
     let clean = if index {
         path.strip_suffix("index.html").unwrap()

@@ -27,6 +27,7 @@ mod content;
 mod fork;
 mod history;
 mod joining;
+mod look;
 mod names;
 mod namespaces;
 mod records;

@@ -21,7 +21,10 @@ mod shelf;
 
 pub use blob_file::BlobFile;
 pub use blobs::{Blobs, Held, Staged};
-pub use durable::{Disk, LocalDisk, create_file_durably, remove_file_durably, write_file_durably};
+pub use durable::{
+    Disk, LocalDisk, create_file_durably, place_tree_durably, remove_file_durably,
+    write_file_durably,
+};
 pub use error::{Fault, StoreError};
 pub use gc::{BlobPin, Collected};
 pub use partial::Partial;
