@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use verge_sync::Digest;
 use verge_sync::clock::Clock;
 use verge_sync::content::{GatherConfig, Gatherer, Repairs, Sources as _, Thrift, shown};
 use verge_sync::id::ProviderId;
@@ -98,12 +99,13 @@ impl Among {
                 check,
                 (repairs.clone(), Arc::clone(thrift)),
             );
-            tasks.spawn(gatherer.run());
             tasks.spawn(show_what_comes(
                 store.clone(),
                 Arc::clone(region),
                 Arc::clone(network),
+                gatherer.histories(),
             ));
+            tasks.spawn(gatherer.run());
         }
         let membership =
             Membership::new((store.clone(), Arc::clone(thrift)), porter, clock, blocked);
@@ -176,11 +178,16 @@ impl Among {
 }
 
 /// Shows each version as soon as it is here, and only then tells the peers that it is.
-async fn show_what_comes(store: Store, region: Arc<RegionView>, network: Arc<Network>) {
+async fn show_what_comes(
+    store: Store,
+    region: Arc<RegionView>,
+    network: Arc<Network>,
+    mut histories: watch::Receiver<BTreeSet<Digest>>,
+) {
     let (mut shelf, mut effects) = (store.shelf().changes(), region.watch());
     let mut last_shown = *shelf.borrow();
     loop {
-        let versions = shown(&region.effect(), &store);
+        let versions = shown(&region.effect(), &store, &histories.borrow_and_update());
         let now = *shelf.borrow_and_update();
         if now != last_shown {
             region.replica().show_again().await;
@@ -190,6 +197,7 @@ async fn show_what_comes(store: Store, region: Arc<RegionView>, network: Arc<Net
         tokio::select! {
             changed = shelf.changed() => if changed.is_err() { return },
             changed = effects.changed() => if changed.is_err() { return },
+            changed = histories.changed() => if changed.is_err() { return },
         }
     }
 }

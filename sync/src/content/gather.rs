@@ -100,7 +100,7 @@ pub struct Gatherer<S> {
     shared: Arc<Shared<S>>,
     effects: watch::Receiver<Arc<Effect>>,
     config: GatherConfig,
-    histories: BTreeSet<Digest>,
+    histories: watch::Sender<BTreeSet<Digest>>,
     refused: BTreeSet<Version>,
     arrivals: Arrivals,
     attempts: BTreeMap<Digest, Attempt>,
@@ -163,11 +163,17 @@ impl<S: Sources> Gatherer<S> {
             shared: Arc::new(shared),
             effects,
             config,
-            histories: BTreeSet::new(),
+            histories: watch::Sender::default(),
             refused: BTreeSet::new(),
             arrivals: Arrivals::default(),
             attempts: BTreeMap::new(),
         }
+    }
+
+    /// The histories that are here: their sequences, and every change of them.
+    #[must_use]
+    pub fn histories(&self) -> watch::Receiver<BTreeSet<Digest>> {
+        self.histories.subscribe()
     }
 
     /// Brings what is missing, until it is dropped or the region is closed.
@@ -228,7 +234,7 @@ impl<S: Sources> Gatherer<S> {
         let here = Here {
             provider: self.config.provider,
             is_whole: &|version| shelf.holds(version),
-            histories: &self.histories,
+            histories: &self.histories.borrow(),
             refused: &self.refused,
             lost: &lost,
             thrift: &self.shared.thrift,
@@ -265,7 +271,8 @@ impl<S: Sources> Gatherer<S> {
     fn settle(&mut self, item: &Item, brought: Result<(), Unbrought>) {
         match (item, brought) {
             (Item::History(sequence), Ok(())) => {
-                self.histories.insert(*sequence);
+                self.histories
+                    .send_if_modified(|histories| histories.insert(*sequence));
             }
             (Item::Blob(blob), Ok(())) => {
                 tracing::info!(%blob, "a lost blob is here again");

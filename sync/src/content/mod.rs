@@ -14,8 +14,9 @@ pub use gather::{Check, GatherConfig, Gatherer, Repairs, Unfit};
 pub use plan::bytes_max;
 pub use thrift::{Copy, Thrift};
 
+use crate::digest::Digest;
 use crate::id::{NodeId, Version};
-use crate::record::Effect;
+use crate::record::{Deploy, Effect};
 use crate::store::{Partial, Store, StoreError};
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -48,18 +49,25 @@ pub trait Sources: Send + Sync + 'static {
     fn tell(&self, versions: BTreeSet<Version>);
 }
 
-/// What peers are told that it is here: heads and other tips, as far as they are on the shelf.
+/// What peers are told that it is here: heads and other tips, as far as they are on the shelf and
+/// their git histories are here too, so that a push can go on at whoever gives a receipt.
 #[must_use]
-pub fn shown(effect: &Effect, store: &Store) -> BTreeSet<Version> {
+pub fn shown(effect: &Effect, store: &Store, histories: &BTreeSet<Digest>) -> BTreeSet<Version> {
     let sites = effect.sites.values().filter(|site| !site.ended);
     let deploys = sites.flat_map(|site| {
         let is_tip = |id| site.tips.contains(&id);
         let kept = site.kept().enumerate();
         kept.filter(move |(index, deploy)| *index == 0 || is_tip(deploy.id()))
     });
-    let versions = deploys.map(|(_, deploy)| deploy.body().version);
-    versions
-        .filter(|version| store.shelf().holds(version))
+    let is_here = |deploy: &&Deploy| {
+        let history = deploy.git.as_ref().and_then(|git| git.sequence);
+        store.shelf().holds(&deploy.version)
+            && history.is_none_or(|history| histories.contains(&history))
+    };
+    let deploys = deploys.map(|(_, deploy)| deploy.body());
+    deploys
+        .filter(is_here)
+        .map(|deploy| deploy.version)
         .collect()
 }
 
