@@ -484,6 +484,11 @@ impl<S: Sources> Shared<S> {
                     Ok(()) => return Ok(()),
                     Err(FetchError::Disk(StoreError::WrongDigest { .. })) => {}
                     Err(FetchError::Disk(error)) => return Err(error.into()),
+                    Err(FetchError::OtherSize(bytes)) => {
+                        return Err(Unbrought::Refused(format!(
+                            "blob {digest} is {bytes} bytes long, other than it says"
+                        )));
+                    }
                     Err(error) => {
                         tracing::debug!(%error, peer = %peer.short(), %digest, "a blob did not come");
                         break;
@@ -523,7 +528,7 @@ impl<S: Sources> Shared<S> {
             }
             Err(FetchError::Wrong(_)) => Some(Conduct::Lied),
             Err(FetchError::Slow | FetchError::Broken(_)) => Some(Conduct::Failed),
-            Err(FetchError::NotThere | FetchError::Disk(_)) => None,
+            Err(FetchError::NotThere | FetchError::OtherSize(_) | FetchError::Disk(_)) => None,
         };
         if let Some(conduct) = conduct {
             let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);

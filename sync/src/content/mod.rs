@@ -112,6 +112,9 @@ pub enum FetchError {
     /// The peer is too slow.
     #[error("the peer sends too slowly")]
     Slow,
+    /// The peer has proved that the blob is so long, which whoever named it says otherwise.
+    #[error("the blob is {0} bytes long, other than whoever named it says")]
+    OtherSize(u64),
     /// The peer lies.
     #[error("the peer sends {0}")]
     Wrong(&'static str),

@@ -24,6 +24,7 @@ mod receipts;
 mod replica;
 mod stream;
 
+pub use blobs::STALL_TIME;
 pub use endpoint::EndpointError;
 pub use exchange::{Exchange, Fault, ROUND_INTERVAL_MS, Wall};
 pub use holding::{Holding, Taken, Verify};

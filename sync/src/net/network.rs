@@ -5,7 +5,7 @@
 //! [`Network`]. Nothing is kept over a crash: who belongs and where they are is in the records.
 
 use super::asks::{Answers, peer_is_near};
-use super::blobs::{self, Outlet};
+use super::blobs::{self, Limits, Outlet};
 use super::bucket::Bucket;
 use super::endpoint::{Close, Endpoint, EndpointError, JOIN_ALPN, RECORDS_ALPN, close, node_id};
 use super::join::Caller;
@@ -68,6 +68,9 @@ pub struct NetworkConfig {
     pub send_bytes_per_second_max: u64,
     /// See there.
     pub receive_bytes_per_second_max: u64,
+    /// A peer that sends or takes nothing of a blob for so long is left; [`STALL_TIME`] but in
+    /// tests.
+    pub stall_time: Duration,
 }
 
 /// A node that is connected, or tries to be.
@@ -90,6 +93,7 @@ struct Shared {
     faulty: Mutex<BTreeMap<NodeId, Instant>>,
     answers: Arc<Answers>,
     downlink: Option<Bucket>,
+    stall_time: Duration,
     /// Grows whenever a peer comes or goes.
     peers: watch::Sender<u64>,
 }
@@ -119,7 +123,7 @@ impl Network {
         let endpoint = Endpoint::bind(seed, &config.listen).await?;
         let outlet = Outlet::new(
             config.store,
-            config.send_bytes_per_second_max,
+            (config.send_bytes_per_second_max, config.stall_time),
             config.damaged,
         );
         let answers = Answers {
@@ -139,6 +143,7 @@ impl Network {
             faulty: Mutex::default(),
             answers: Arc::new(answers),
             downlink: Bucket::new(config.receive_bytes_per_second_max),
+            stall_time: config.stall_time,
             peers: watch::Sender::new(0),
         });
         shared.admit_members();
@@ -562,8 +567,11 @@ impl Sources for Network {
         };
         let connection = connection.ok_or_else(|| FetchError::Broken("it is gone".to_owned()))?;
         let downlink = self.shared.downlink.as_ref();
-        let downlink = downlink.filter(|_| !peer_is_near(&connection));
-        let fetched = blobs::fetch(&connection, size, partial, downlink).await;
+        let limits = Limits {
+            downlink: downlink.filter(|_| !peer_is_near(&connection)),
+            stall_time: self.shared.stall_time,
+        };
+        let fetched = blobs::fetch(&connection, size, partial, limits).await;
         if let Err(fault @ FetchError::Wrong(_)) = &fetched {
             self.shared.rest_from(peer, fault);
             close(&connection, Close::Fault);
