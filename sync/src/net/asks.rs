@@ -4,7 +4,7 @@
 //! One task for each stream, so that a slow answer holds up no other; QUIC bounds how many there
 //! are. All end with the connection.
 
-use super::blobs::Outlet;
+use super::blobs::{Asker, Outlet, SENDING_PER_PEER_MAX};
 use super::lists;
 use super::reach::is_near;
 use super::receipts::Receipts;
@@ -16,6 +16,7 @@ use iroh::TransportAddr;
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// A stream that says nothing for so long is ended.
@@ -75,12 +76,14 @@ impl Answers {
     /// Answers whatever `peer` asks until the connection ends; gives why it ended.
     pub(super) async fn serve(self: &Arc<Self>, peer: NodeId, connection: &Connection) -> String {
         let mut streams = JoinSet::new();
+        let sending = Arc::new(Semaphore::new(SENDING_PER_PEER_MAX));
         loop {
             tokio::select! {
                 accepted = connection.accept_bi() => match accepted {
                     Ok(opened) => {
-                        let (answers, is_near) = (Arc::clone(self), peer_is_near(connection));
-                        streams.spawn(async move { answers.answer((peer, is_near), opened).await });
+                        let (answers, sending) = (Arc::clone(self), Arc::clone(&sending));
+                        let asker = Asker { is_near: peer_is_near(connection), sending };
+                        streams.spawn(async move { answers.answer((peer, asker), opened).await });
                     }
                     Err(error) => return error.to_string(),
                 },
@@ -93,7 +96,7 @@ impl Answers {
 
     async fn answer(
         &self,
-        (peer, is_near): (NodeId, bool),
+        (peer, asker): (NodeId, Asker),
         (send, mut receive): (SendStream, RecvStream),
     ) -> Result<(), StreamError> {
         let first = tokio::time::timeout(FIRST_TIME, stream::receive(&mut receive));
@@ -102,7 +105,7 @@ impl Answers {
             .map_err(|_elapsed| StreamError::Broken("it says nothing".to_owned()))??;
         match Ask::decode(&first) {
             Some(Ask::List(digest)) => lists::answer(send, digest, &self.replica).await,
-            Some(Ask::Blob) => self.outlet.answer(send, receive, is_near).await,
+            Some(Ask::Blob) => self.outlet.answer(send, receive, &asker).await,
             Some(Ask::Receipts) => self.receipts.hear(peer, receive).await,
             // Something of a later release: whoever asks gets nothing.
             None => Ok(()),

@@ -38,6 +38,9 @@ use tokio::sync::Semaphore;
 const REQUEST_BYTES_MAX: usize = 1_024;
 /// Blobs that are being sent at once, to all peers: each holds a piece of its file in memory.
 const SENDING_MAX: usize = 8;
+/// Of these to one peer, so that whoever takes nothing of what it asks for holds up nobody else: by
+/// default a node brings three versions at once, one blob of each.
+pub(super) const SENDING_PER_PEER_MAX: usize = 4;
 /// A file is read so much at a time: one wake-up of a thread for each.
 const READ_BYTES: usize = 256 << 10;
 /// A file is written so much at a time.
@@ -85,12 +88,12 @@ impl Outlet {
         }
     }
 
-    /// Reads one request and answers it; a peer that is near is not slowed down.
+    /// Reads one request and answers it.
     pub(super) async fn answer(
         &self,
         mut send: SendStream,
         mut receive: RecvStream,
-        is_near: bool,
+        asker: &Asker,
     ) -> Result<(), StreamError> {
         let broken = |error: String| StreamError::Broken(error);
         let reading = tokio::time::timeout(self.stall_time, receive.read_to_end(REQUEST_BYTES_MAX));
@@ -106,10 +109,11 @@ impl Outlet {
         };
         let run =
             run.ok_or_else(|| broken("a request for more than a run of a blob".to_owned()))?;
-        let Ok(_turn) = self.sending.acquire().await else {
+        let (Ok(_own), Ok(_turn)) = (asker.sending.acquire().await, self.sending.acquire().await)
+        else {
             return Ok(());
         };
-        match self.send(&mut send, &run, is_near).await {
+        match self.send(&mut send, &run, asker.is_near).await {
             Ok(()) => {}
             Err(SendError::NotHere) => {
                 if send.reset(NOT_HERE).is_err() {
@@ -193,6 +197,14 @@ impl Outlet {
         let count = trees.iter().take_while(|entry| fits(entry)).count();
         trees.truncate(count);
     }
+}
+
+/// Who asks.
+pub(super) struct Asker {
+    /// It is not slowed down.
+    pub(super) is_near: bool,
+    /// What is sent to it at once, of [`SENDING_PER_PEER_MAX`].
+    pub(super) sending: Arc<Semaphore>,
 }
 
 /// What a request is for.

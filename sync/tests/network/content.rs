@@ -478,3 +478,36 @@ async fn a_request_for_many_runs_is_not_answered() {
 fn encoded(request: &GetRequest) -> Vec<u8> {
     postcard::to_stdvec(&iroh_blobs::protocol::Request::Get(request.clone())).unwrap()
 }
+
+/// Who takes nothing of what it asks for holds up nobody else.
+#[tokio::test]
+async fn a_member_that_takes_nothing_leaves_room_for_others() {
+    let blob = noise(13, 8 << 20);
+    let (scene, _account, _site) = with_site(3);
+    let sender = Member::patient(&scene, 0).await;
+    let other = Member::start(&scene, 1, KindTable::default()).await;
+    introduce(&scene, &[&sender, &other]).await;
+    connected(&other, 0).await;
+    sender.store.blobs().put(&blob).unwrap();
+    let hash = Hash::from_bytes(*Digest::of(&blob).as_bytes());
+    let lazy = rogue(2).await;
+    let connection = dial(&lazy, &sender, b"verge/1/records").await;
+    let _records = speak(&connection).await;
+    let mut held = Vec::new();
+    for _ in 0..12 {
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        send.write_all(&framed(&[1])).await.unwrap();
+        send.write_all(&encoded(&GetRequest::blob(hash)))
+            .await
+            .unwrap();
+        send.finish().unwrap();
+        // As many as are answered at all: one byte, and then no more.
+        let first = receive.read_chunk(1);
+        if let Ok(first) = tokio::time::timeout(Duration::from_millis(300), first).await {
+            assert!(first.unwrap().is_some());
+        }
+        held.push((send, receive));
+    }
+    fetch(&other, 0, &blob, exactly(&blob)).await.unwrap();
+    lazy.close().await;
+}
