@@ -37,6 +37,7 @@ mod namespaces;
 mod power;
 mod records;
 mod scene;
+mod soak;
 mod street;
 mod time;
 mod watch;
