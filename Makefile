@@ -82,7 +82,7 @@ audit:
 	else echo "advisories: no database on this machine, not checked"; fi
 
 bench: setup-demo
-	@.ci/install h2load:nghttp2-client
+	@.ci/install h2load:nghttp2-client rsync:rsync
 	$(CARGO) build --locked --release --bin verge
 	$(CARGO) build --locked --release -p verge-sync --examples
 	benches/run
