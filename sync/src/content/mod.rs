@@ -42,6 +42,18 @@ pub trait Sources: Send + Sync + 'static {
         partial: &mut Partial,
     ) -> impl Future<Output = Result<(), FetchError>> + Send;
 
+    /// The manifest `wanted` by what it differs in from another, of which the digest and the bytes are
+    /// given; none if the peer does not say. What is given is compared with its digest.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    fn fetch_change(
+        &self,
+        peer: NodeId,
+        base: (Digest, Vec<u8>),
+        wanted: Digest,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, FetchError>> + Send;
+
     /// The peers that say that they hold `version` whole.
     fn holders(&self, version: &Version) -> BTreeSet<NodeId>;
 

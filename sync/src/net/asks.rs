@@ -5,6 +5,7 @@
 //! are. All end with the connection.
 
 use super::blobs::{Asker, Outlet, SENDING_PER_PEER_MAX};
+use super::changes::Changes;
 use super::lists;
 use super::reach::is_near;
 use super::receipts::Receipts;
@@ -31,6 +32,8 @@ pub(super) enum Ask {
     Blob,
     /// Receipts of whoever opened the stream follow.
     Receipts,
+    /// What the second manifest differs in from the first.
+    Change(Digest, Digest),
 }
 
 impl Ask {
@@ -40,6 +43,9 @@ impl Ask {
             Self::List(digest) => [&[0], digest.as_bytes().as_slice()].concat(),
             Self::Blob => vec![1],
             Self::Receipts => vec![2],
+            Self::Change(base, wanted) => {
+                [&[3], base.as_bytes().as_slice(), wanted.as_bytes()].concat()
+            }
         }
     }
 
@@ -49,6 +55,11 @@ impl Ask {
             (0, digest) => Some(Self::List(Digest::from_bytes(digest.try_into().ok()?))),
             (1, []) => Some(Self::Blob),
             (2, []) => Some(Self::Receipts),
+            (3, digests) => {
+                let (base, wanted) = digests.split_at_checked(32)?;
+                let digest = |bytes: &[u8]| Some(Digest::from_bytes(bytes.try_into().ok()?));
+                Some(Self::Change(digest(base)?, digest(wanted)?))
+            }
             _ => None,
         }
     }
@@ -69,6 +80,7 @@ impl Ask {
 pub(super) struct Answers {
     pub(super) replica: Arc<Replica>,
     pub(super) outlet: Outlet,
+    pub(super) changes: Changes,
     pub(super) receipts: Receipts,
 }
 
@@ -106,6 +118,7 @@ impl Answers {
         match Ask::decode(&first) {
             Some(Ask::List(digest)) => lists::answer(send, digest, &self.replica).await,
             Some(Ask::Blob) => self.outlet.answer(send, receive, &asker).await,
+            Some(Ask::Change(base, wanted)) => self.changes.answer(send, (base, wanted)).await,
             Some(Ask::Receipts) => self.receipts.hear(peer, receive).await,
             // Something of a later release: whoever asks gets nothing.
             None => Ok(()),
@@ -129,7 +142,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_understood_and_nothing_else() {
-        let asks = [Ask::List(Digest::of(b"a")), Ask::Blob, Ask::Receipts];
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let asks = [Ask::List(a), Ask::Blob, Ask::Receipts, Ask::Change(a, b)];
         for ask in asks {
             let mut bytes = ask.encode();
             assert_eq!(Ask::decode(&bytes), Some(ask));

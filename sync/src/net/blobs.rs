@@ -358,7 +358,7 @@ pub(super) struct Limits<'a> {
 
 impl Limits<'_> {
     /// What a peer does not send in time does not come.
-    async fn in_time<T>(&self, what: impl Future<Output = T>) -> Result<T, FetchError> {
+    pub(super) async fn in_time<T>(&self, what: impl Future<Output = T>) -> Result<T, FetchError> {
         let waited = tokio::time::timeout(self.stall_time, what).await;
         waited.map_err(|_elapsed| FetchError::Slow)
     }

@@ -11,6 +11,7 @@ mod aside;
 mod asks;
 mod blobs;
 mod bucket;
+mod changes;
 mod endpoint;
 mod exchange;
 mod holding;

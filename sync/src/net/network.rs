@@ -7,6 +7,7 @@
 use super::asks::{Answers, peer_is_near};
 use super::blobs::{self, Limits, Outlet};
 use super::bucket::Bucket;
+use super::changes::{self, Changes};
 use super::endpoint::{Close, Endpoint, EndpointError, JOIN_ALPN, RECORDS_ALPN, close, node_id};
 use super::join::Caller;
 use super::lists;
@@ -121,6 +122,7 @@ impl Network {
         config: NetworkConfig,
     ) -> Result<Self, EndpointError> {
         let endpoint = Endpoint::bind(seed, &config.listen).await?;
+        let changes = Changes::new(config.store.clone(), config.stall_time);
         let outlet = Outlet::new(
             config.store,
             (config.send_bytes_per_second_max, config.stall_time),
@@ -129,6 +131,7 @@ impl Network {
         let answers = Answers {
             replica: Arc::clone(&replica),
             outlet,
+            changes,
             receipts: Receipts::default(),
         };
         let shared = Arc::new(Shared {
@@ -501,6 +504,35 @@ impl Shared {
         }
     }
 
+    /// The connection to a peer that is to give something.
+    fn connection(&self, peer: NodeId) -> Result<Connection, FetchError> {
+        let links = self.links();
+        let connection = links.get(&peer).map(|link| link.connection.clone());
+        connection.ok_or_else(|| FetchError::Broken("it is gone".to_owned()))
+    }
+
+    fn limits(&self, connection: &Connection) -> Limits<'_> {
+        let downlink = self.downlink.as_ref();
+        Limits {
+            downlink: downlink.filter(|_| !peer_is_near(connection)),
+            stall_time: self.stall_time,
+        }
+    }
+
+    /// Parts with a peer that lies.
+    fn judge<T>(
+        &self,
+        peer: NodeId,
+        connection: &Connection,
+        fetched: Result<T, FetchError>,
+    ) -> Result<T, FetchError> {
+        if let Err(fault @ FetchError::Wrong(_)) = &fetched {
+            self.rest_from(peer, fault);
+            close(connection, Close::Fault);
+        }
+        fetched
+    }
+
     /// Hears nothing of `peer` for a while.
     fn rest_from(&self, peer: NodeId, fault: &dyn std::fmt::Display) {
         tracing::warn!(peer = %peer.short(), %fault, "not heard for a minute");
@@ -561,22 +593,22 @@ impl Sources for Network {
         size: Size,
         partial: &mut Partial,
     ) -> Result<(), FetchError> {
-        let connection = {
-            let links = self.shared.links();
-            links.get(&peer).map(|link| link.connection.clone())
-        };
-        let connection = connection.ok_or_else(|| FetchError::Broken("it is gone".to_owned()))?;
-        let downlink = self.shared.downlink.as_ref();
-        let limits = Limits {
-            downlink: downlink.filter(|_| !peer_is_near(&connection)),
-            stall_time: self.shared.stall_time,
-        };
+        let connection = self.shared.connection(peer)?;
+        let limits = self.shared.limits(&connection);
         let fetched = blobs::fetch(&connection, size, partial, limits).await;
-        if let Err(fault @ FetchError::Wrong(_)) = &fetched {
-            self.shared.rest_from(peer, fault);
-            close(&connection, Close::Fault);
-        }
-        fetched
+        self.shared.judge(peer, &connection, fetched)
+    }
+
+    async fn fetch_change(
+        &self,
+        peer: NodeId,
+        base: (Digest, Vec<u8>),
+        wanted: Digest,
+    ) -> Result<Option<Vec<u8>>, FetchError> {
+        let connection = self.shared.connection(peer)?;
+        let limits = self.shared.limits(&connection);
+        let fetched = changes::ask(&connection, base, wanted, limits).await;
+        self.shared.judge(peer, &connection, fetched)
     }
 
     fn holders(&self, version: &Version) -> BTreeSet<NodeId> {

@@ -418,6 +418,49 @@ async fn a_transfer_that_was_whole_already_costs_nothing() {
     }
 }
 
+/// A version after one that is here comes with what its manifest differs in, unless the peer lies.
+#[tokio::test]
+async fn a_manifest_comes_by_what_it_differs_in() {
+    let sites: Vec<Site> = (30..33).map(Site::honest).collect();
+    let mut street = street(1).await;
+    let gathering = gather(&street.members[0]);
+    for site in &sites[..2] {
+        site.put(&street.members[1]).await;
+        site.deploy(&mut street.members[1], street.account, street.site)
+            .await;
+        holds(&street.members[0], site.version).await;
+    }
+    let [first, second, third] = &sites[..] else {
+        unreachable!("three of them");
+    };
+    let network = &street.members[0].network;
+    let base = (first.version.digest(), first.manifest.clone());
+    let change = |from, base, site: &Site| network.fetch_change(from, base, site.version.digest());
+    let given = change(node(1), base.clone(), second).await.unwrap();
+    assert!(given.unwrap() == second.manifest);
+    // Not of what is not there, nor from what is not there.
+    assert!(
+        change(node(1), base.clone(), third)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let other = (third.version.digest(), third.manifest.clone());
+    assert!(change(node(1), other, second).await.unwrap().is_none());
+
+    let liar = Source::connect(2, &street.members[0], &third.blob, Act::Difference).await;
+    connected(&street.members[0], 2).await;
+    let given = change(node(2), base, third).await;
+    assert!(matches!(given, Err(FetchError::Wrong(_))), "{given:?}");
+    third.put(&street.members[1]).await;
+    third
+        .deploy(&mut street.members[1], street.account, street.site)
+        .await;
+    holds(&street.members[0], third.version).await;
+    gathering.abort();
+    liar.close().await;
+}
+
 #[tokio::test]
 async fn a_torn_beginning_is_begun_anew() {
     let mut street = street(1).await;

@@ -30,6 +30,8 @@ pub(crate) enum Act {
     Zeros,
     /// Nothing, and the stream stays open.
     Silent,
+    /// What a manifest differs in is garbage.
+    Difference,
 }
 
 /// What it holds and does; the endpoint lives as long as it.
@@ -105,9 +107,14 @@ struct Serving {
 impl Serving {
     async fn answer(self, mut send: SendStream, mut receive: RecvStream) {
         let mut first = [0; 5];
-        let is_for_a_blob =
-            receive.read_exact(&mut first).await.is_ok() && first == [0, 0, 0, 1, 1];
-        if !is_for_a_blob {
+        if receive.read_exact(&mut first).await.is_err() {
+            return;
+        }
+        if first == [0, 0, 0, 65, 3] && *self.act.lock().unwrap() == Act::Difference {
+            self.write(&mut send, b"no frame").await;
+            return;
+        }
+        if first != [0, 0, 0, 1, 1] {
             return;
         }
         let Ok(request) = receive.read_to_end(1_024).await else {
@@ -125,7 +132,7 @@ impl Serving {
         let mut answer = self.true_answer(&ranges);
         let act = *self.act.lock().unwrap();
         match act {
-            Act::Honest | Act::Endless => {}
+            Act::Honest | Act::Endless | Act::Difference => {}
             Act::Cut(bytes) => answer.truncate(bytes),
             Act::OtherBytes => answer[8..].iter_mut().for_each(|byte| *byte ^= 1),
             Act::OtherSize(bytes) => answer[..8].copy_from_slice(&bytes.to_le_bytes()),
