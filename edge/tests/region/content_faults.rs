@@ -5,7 +5,7 @@
 
 use crate::compare::{real_folder, serves};
 use crate::harness::{Node, Publisher, count, fixture};
-use crate::mount::{Mount, run, text};
+use crate::mount::Mount;
 use crate::scene::{Region, wait};
 use crate::street::Street;
 use crate::watch::{Publishing, Watch};
@@ -19,7 +19,6 @@ const SMALL_FILM: usize = 200 << 10;
 const LONG_FILM: usize = 12 << 20;
 /// A disk with room for a node and short films.
 const SMALL_DISK: &str = "size=24m";
-const LARGE_DISK: &str = "remount,size=200m";
 /// Between two looks at what is under way.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
@@ -52,7 +51,7 @@ fn what_is_held_is_served_through_cuts_loss_kills_and_full_disks() {
         a_kill_while_it_receives(&street, &mut region, (&mut publishing, &watch), round);
         blobs_are_wiped(&street, &mut region, (&mut publishing, &watch));
     }
-    a_disk_is_full(&street, &region, &mut publishing, disk.as_ref().unwrap());
+    a_disk_is_full(&street, &region, &mut publishing, &watch);
     let answers = watch.end();
     println!("{answers} right answers meanwhile");
     assert!(answers > 0);
@@ -141,23 +140,30 @@ fn blobs_are_wiped(
     println!("wiped: all back after {} ms", begun.elapsed().as_millis());
 }
 
-/// What does not fit is not kept, what is there goes on; with room the rest comes.
-fn a_disk_is_full(street: &Street, region: &Region, publishing: &mut Publishing, disk: &Mount) {
+/// What does not fit is not kept, nor what others hold where there is no room; the rest is served,
+/// and the others have all of it.
+fn a_disk_is_full(street: &Street, region: &Region, publishing: &mut Publishing, watch: &Watch) {
+    // It may give copies up.
+    watch.goes_down(4);
     publishing.push(&region.nodes[0], "large", 32 << 20);
-    for node in &region.nodes[..4] {
-        publishing.is_at(node);
-    }
     publishing.push(&region.nodes[1], "first", SMALL_FILM);
-    wait(&region.nodes[4], |status| {
-        status["here_count"].as_u64() < status["published_count"].as_u64()
-    });
-    run(&["mount", "-o", LARGE_DISK, text(disk.path())]);
+    for (house, node) in region.nodes[..4].iter().enumerate() {
+        publishing.is_at(node);
+        street.inside(house, || publishing.is_served_by(node));
+    }
     let begun = stopwatch();
-    publishing.is_everywhere(street, region);
+    let full = wait(&region.nodes[4], |status| {
+        let count = |name: &str| status[name].as_u64().unwrap();
+        let is_weighed = count("here_count") + count("given_up_count") == count("published_count");
+        is_weighed && count("given_up_count") > 0
+    });
     println!(
-        "room again: all there after {} ms",
-        begun.elapsed().as_millis()
+        "full: weighed after {} ms, {} given up",
+        begun.elapsed().as_millis(),
+        full["given_up_count"]
     );
+    let served = street.inside(4, || publishing.served_count(&region.nodes[4]));
+    assert_eq!(Some(served), full["here_count"].as_u64());
 }
 
 /// Every real site, from every node of three.

@@ -20,6 +20,7 @@ mod harness;
 #[allow(dead_code, reason = "shared with the tests of one node")]
 mod knot;
 #[path = "../../../sync/tests/mount/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the store")]
 mod mount;
 #[path = "../support/mod.rs"]
 mod support;

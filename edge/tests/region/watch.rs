@@ -144,6 +144,20 @@ impl Publishing {
         region.all_in_step();
     }
 
+    /// How many sites the node serves, all of whose bytes were pushed once.
+    pub(crate) fn served_count(&self, node: &Node) -> u64 {
+        let (sites, address) = (self.pushed.sites(), node.ready().https.unwrap());
+        let ca = node.data().join("local-ca.pem");
+        let served = sites.iter().filter(|site| {
+            let Ok((200, body)) = fetch(&ca, address, site, FILM) else {
+                return false;
+            };
+            assert!(self.pushed.version_of(site, FILM, &body).is_some());
+            true
+        });
+        served.count() as u64
+    }
+
     /// The newest of every site comes from the node, byte for byte.
     pub(crate) fn is_served_by(&self, node: &Node) {
         for site in self.pushed.sites() {

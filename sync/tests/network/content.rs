@@ -8,12 +8,14 @@ use crate::source::{Act, Source};
 use iroh::endpoint::VarInt;
 use iroh_blobs::Hash;
 use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt, ChunkRangesSeq, GetRequest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use verge_sync::clock::UnixTime;
-use verge_sync::content::{FetchError, GatherConfig, Gatherer, Repairs, Size, Sources, shown};
+use verge_sync::content::{
+    FetchError, GatherConfig, Gatherer, Repairs, Size, Sources, Thrift, shown,
+};
 use verge_sync::manifest::{
     BlobRef, Coding, Content, ContentPath, Delivery, Location, Manifest, Representation,
 };
@@ -208,7 +210,10 @@ fn gather(member: &Member) -> tokio::task::JoinHandle<()> {
         member.replica.watch(),
         config,
         Arc::new(|_, _, _| Ok(())),
-        Repairs::default(),
+        (
+            Repairs::default(),
+            Arc::new(Thrift::new(0, BTreeSet::new())),
+        ),
     );
     tokio::spawn(gatherer.run())
 }
