@@ -9,6 +9,7 @@ use crate::mount::Mount;
 use crate::scene::{Region, wait};
 use crate::street::Street;
 use crate::watch::{Publishing, Watch};
+use serde_json::Value;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -152,18 +153,22 @@ fn a_disk_is_full(street: &Street, region: &Region, publishing: &mut Publishing,
         street.inside(house, || publishing.is_served_by(node));
     }
     let begun = stopwatch();
+    let count = |status: &Value, name: &str| status[name].as_u64().unwrap();
     let full = wait(&region.nodes[4], |status| {
-        let count = |name: &str| status[name].as_u64().unwrap();
-        let is_weighed = count("here_count") + count("given_up_count") == count("published_count");
-        is_weighed && count("given_up_count") > 0
+        // One that is given up may still lie here.
+        let weighed = count(status, "here_count") + count(status, "given_up_count");
+        weighed >= count(status, "published_count") && count(status, "given_up_count") > 0
     });
+    let given_up = count(&full, "given_up_count");
     println!(
-        "full: weighed after {} ms, {} given up",
-        begun.elapsed().as_millis(),
-        full["given_up_count"]
+        "full: weighed after {} ms, {given_up} given up",
+        begun.elapsed().as_millis()
     );
     let served = street.inside(4, || publishing.served_count(&region.nodes[4]));
-    assert_eq!(Some(served), full["here_count"].as_u64());
+    assert!(
+        served + given_up >= count(&full, "published_count"),
+        "{served}"
+    );
 }
 
 /// Every real site, from every node of three.
