@@ -15,7 +15,7 @@ CONFORMANCE_TOOLS := dpkg:dpkg /usr/share/doc/python3-venv:python3-venv h2load:n
                      slowhttptest:slowhttptest chromium:chromium chromedriver:chromium-driver \
                      node:nodejs npm:npm
 
-.PHONY: help demo test prove sim fuzz fuzz-check audit format lint docs bench clean setup-demo \
+.PHONY: help demo test prove sim soak fuzz fuzz-check audit format lint docs bench clean setup-demo \
         setup-test setup-conformance setup-prove
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make test          format, lints, tests, docs, licences and dependencies"
 	@echo "make prove         the same tests with the large counts, and make fuzz"
 	@echo "make sim SEEDS=N   a region in virtual time, from N seeds"
+	@echo "make soak MINUTES=20  eight nodes, random faults: all must serve the same, memory must not grow"
 	@echo "make fuzz          every parser, guided by coverage: 10,000,000 runs or 10 minutes each"
 	@echo "make audit         licences, bans and sources by cargo-deny, if it is installed"
 	@echo "make bench         figures: see benches/README.md"
@@ -54,6 +55,11 @@ fuzz: setup-test
 sim:
 	VERGE_SEEDS=$(or $(SEEDS),1000) $(CARGO) test --locked -p verge-sync --test simulation
 
+# A region of eight nodes in namespaces (as root), for so long; VERGE_SEED repeats what was done.
+soak: setup-test
+	VERGE_SOAK_MINUTES=$(or $(MINUTES),20) $(CARGO) test --locked --workspace --test region -- \
+	  --nocapture a_region_lives_through_random_faults
+
 format:
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
@@ -76,7 +82,7 @@ audit:
 	else echo "advisories: no database on this machine, not checked"; fi
 
 bench: setup-demo
-	@.ci/install h2load:nghttp2-client
+	@.ci/install h2load:nghttp2-client rsync:rsync
 	$(CARGO) build --locked --release --bin verge
 	$(CARGO) build --locked --release -p verge-sync --examples
 	benches/run

@@ -20,7 +20,7 @@ use verge_sync::Digest;
 use verge_sync::clock::Clock;
 use verge_sync::content::{GatherConfig, Gatherer, Repairs, Sources as _, Thrift, shown};
 use verge_sync::id::ProviderId;
-use verge_sync::net::{Network, NetworkConfig, Wall};
+use verge_sync::net::{Network, NetworkConfig, STALL_TIME, Wall};
 use verge_sync::record::RemovalList;
 use verge_sync::store::{MetaValue, Store};
 
@@ -64,6 +64,7 @@ impl Among {
                 damaged: Box::new(housekeeping::found_by_peers(store.clone(), repairs.clone())),
                 send_bytes_per_second_max: config.exchange.send_bytes_per_second_max,
                 receive_bytes_per_second_max: config.exchange.receive_bytes_per_second_max,
+                stall_time: STALL_TIME,
             };
             let replica = Arc::clone(region.replica());
             let seed = &region.keys().seed;

@@ -65,6 +65,10 @@ impl Collection {
     pub(super) async fn run(self) {
         let mut revision = self.store.records().revision();
         let mut grace = GRACE;
+        // What somebody has removed while the node was down comes again at once.
+        if let Err(error) = self.look().await {
+            tracing::error!("look at what is here: {error:#}");
+        }
         tokio::select! {
             () = tokio::time::sleep(FIRST_COLLECTION) => {}
             () = self.thrift.pressed() => grace = GRACE_WHEN_FULL,
@@ -96,14 +100,24 @@ impl Collection {
         }
     }
 
+    /// Finds what has lost its manifest.
+    async fn look(&self) -> anyhow::Result<()> {
+        let shelved = self.shelved().await;
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || shelved.give_up(&store)).await??;
+        Ok(())
+    }
+
+    async fn shelved(&self) -> Shelved {
+        // A version comes on the shelf a moment before its deploy holds.
+        let _no_write_is_under_way = self.region.replica().lock().await;
+        Shelved::look(&self.store, &self.region, &self.thrift)
+    }
+
     /// One collection; says whether the node has decided to keep less, or more, than before.
     async fn once(&self, grace: Duration) -> anyhow::Result<bool> {
         let has_changed = self.weigh().await?;
-        let shelved = {
-            // A version comes on the shelf a moment before its deploy holds.
-            let _no_write_is_under_way = self.region.replica().lock().await;
-            Shelved::look(&self.store, &self.region, &self.thrift)
-        };
+        let shelved = self.shelved().await;
         let (store, region) = (self.store.clone(), Arc::clone(&self.region));
         let (repairs, thrift) = (self.repairs.clone(), Arc::clone(&self.thrift));
         let collected = tokio::task::spawn_blocking(move || {
@@ -207,17 +221,31 @@ impl Shelved {
         Self { kept, others }
     }
 
-    /// Takes off what is kept no longer, before its blobs go; what is missing of the rest is asked
-    /// for.
-    fn tidy(self, store: &Store, repairs: &Repairs) -> anyhow::Result<()> {
-        for part in self.others.chunks(NOT_WHOLE_PER_WRITE) {
+    /// Takes off what is kept no longer, before its blobs go, and what has lost its manifest: all of
+    /// it may be lost, and is brought like a version that was never here. Gives what stays.
+    fn give_up(self, store: &Store) -> anyhow::Result<Vec<Version>> {
+        let (mut gone, mut kept) = (self.others, Vec::new());
+        for version in self.kept {
+            if store.blobs().contains(&version.digest())? {
+                kept.push(version);
+            } else {
+                tracing::error!(%version, "a version has lost its manifest: it is asked for at the other nodes");
+                gone.push(version);
+            }
+        }
+        for part in gone.chunks(NOT_WHOLE_PER_WRITE) {
             let batch = Batch {
                 not_whole: part.to_vec(),
                 ..Batch::default()
             };
             store.records().write(batch)?.wait()?;
         }
-        for version in self.kept {
+        Ok(kept)
+    }
+
+    /// The same; what is missing of the rest is asked for.
+    fn tidy(self, store: &Store, repairs: &Repairs) -> anyhow::Result<()> {
+        for version in self.give_up(store)? {
             for blob in missing(store, version)? {
                 tracing::error!(%blob, %version, "a stored blob is missing: it is asked for at the other nodes");
                 repairs.ask(blob);

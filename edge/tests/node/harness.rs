@@ -110,11 +110,15 @@ impl Node {
         self.ready
     }
 
+    /// The number of its process, while it runs.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Asks to stop, waits, and gives the exit status.
     pub(crate) fn stop(&mut self) -> std::process::ExitStatus {
-        let mut child = self.child.take().unwrap();
-        signal(child.id(), rustix::process::Signal::TERM);
-        child.wait().unwrap()
+        signal(self.id(), rustix::process::Signal::TERM);
+        self.child.take().unwrap().wait().unwrap()
     }
 
     /// Ends the process as a crash would.

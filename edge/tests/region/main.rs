@@ -2,7 +2,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "what fails here fails the test"
+    clippy::print_stdout,
+    reason = "what fails here fails the test, and says how long it took"
 )]
 
 #[path = "../node/compare.rs"]
@@ -18,19 +19,26 @@ mod harness;
 #[path = "../node/knot.rs"]
 #[allow(dead_code, reason = "shared with the tests of one node")]
 mod knot;
+#[path = "../../../sync/tests/mount/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the store")]
+mod mount;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod away;
 mod chain;
 mod content;
+mod content_faults;
 mod fork;
 mod history;
 mod joining;
 mod look;
 mod names;
 mod namespaces;
+mod power;
 mod records;
 mod scene;
+mod soak;
 mod street;
 mod time;
+mod watch;

@@ -42,13 +42,18 @@ impl Region {
     /// A new provider joins by the founder's ticket, with the votes of all.
     pub(crate) fn join(&mut self, provider: &str) {
         let data = self.new_data(&provider.to_lowercase());
-        let mut newcomer = Newcomer::ask(&data, &ticket(&self.nodes[0]), Some(provider));
+        self.join_on(&data, provider);
+    }
+
+    /// The same, with its data directory at `data`.
+    pub(crate) fn join_on(&mut self, data: &Path, provider: &str) {
+        let mut newcomer = Newcomer::ask(data, &ticket(&self.nodes[0]), Some(provider));
         newcomer.reads("wait until");
         for node in &self.nodes {
             approve(node, provider);
         }
         newcomer.becomes_a_member();
-        self.nodes.push(Node::start(&data));
+        self.nodes.push(Node::start(data));
         self.all_in_step();
     }
 

@@ -2,6 +2,7 @@
 
 use crate::harness::{Node, PORTS, VERGE, run_by, text};
 use crate::scene::{Newcomer, Region, approve, ticket};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,7 +61,8 @@ impl Street {
         format!("{}-{part}", self.prefix)
     }
 
-    fn house(&self, house: usize) -> String {
+    /// The name of a house's namespace.
+    pub(crate) fn house(&self, house: usize) -> String {
         self.name(&house.to_string())
     }
 
@@ -70,8 +72,25 @@ impl Street {
         ["ip", "netns", "exec", &house].map(str::to_owned).to_vec()
     }
 
+    /// What `act` gives, done by a thread that stands in a house.
+    pub(crate) fn inside<T: Send>(&self, house: usize, act: impl FnOnce() -> T + Send) -> T {
+        let house = self.house(house);
+        std::thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                enter(&house);
+                act()
+            });
+            there.join().unwrap()
+        })
+    }
+
     /// A region with a provider and a node in each house.
     pub(crate) fn region(&self) -> Region {
+        self.region_on(|_house, _data| {})
+    }
+
+    /// The same, with data directories on what `prepare` puts there.
+    pub(crate) fn region_on(&self, mut prepare: impl FnMut(usize, &Path)) -> Region {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("n0");
         found(&self.runner(0), &data);
@@ -79,6 +98,7 @@ impl Street {
         for house in 1..self.count {
             let provider = format!("P{house}");
             let data = folder.path().join(&provider);
+            prepare(house, &data);
             let runner = self.runner(house);
             let port = format!("--listen-nodes={}:4420", address(house));
             let ticket = ticket(&nodes[0]);
@@ -116,6 +136,13 @@ impl Street {
         }
     }
 
+    /// A house's cable is pulled, or put in again.
+    pub(crate) fn plug(&self, house: usize, is_in: bool) {
+        let (switch, port) = (self.name("sw"), format!("h{house}"));
+        let state = if is_in { "up" } else { "down" };
+        run("ip", &["-n", &switch, "link", "set", &port, state]);
+    }
+
     /// Everything passes again.
     pub(crate) fn heal(&self) {
         for house in 0..self.count {
@@ -145,6 +172,13 @@ impl Drop for Street {
             );
         }
     }
+}
+
+/// Moves the thread into a house, for good.
+pub(crate) fn enter(house: &str) {
+    let file = std::fs::File::open(Path::new("/run/netns").join(house)).unwrap();
+    let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+    rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
 }
 
 fn address(house: usize) -> String {

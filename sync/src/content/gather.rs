@@ -17,7 +17,7 @@ use crate::record::Effect;
 use crate::store::{Batch, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -354,6 +354,9 @@ impl<S: Sources> Shared<S> {
         let holders = self.sources.holders(&version);
         let listed = Size::AtMost(SEQUENCE_BYTES_MAX);
         self.bring_blob(sequence, listed, &holders).await?;
+        if let Some(known) = known {
+            self.bring_change(version, known, &holders).await?;
+        }
         self.bring_blob(version.digest(), Size::AtMost(MANIFEST_BYTES_MAX), &holders)
             .await?;
         let manifest = self.manifest(version, sequence, bytes).await?;
@@ -471,19 +474,18 @@ impl<S: Sources> Shared<S> {
         if self.is_here(digest, size)? {
             return Ok(());
         }
-        let peers = self.sources.peers();
-        let ranked = {
-            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            memory.forget(&peers, stopwatch());
-            memory.rank(&peers, holders, stopwatch())
-        };
-        for peer in ranked {
+        for peer in self.ranked(holders) {
             // Torn by a power cut, it is begun anew, once.
             for _attempt in 0..2 {
                 match self.fetch(peer, digest, size).await {
                     Ok(()) => return Ok(()),
                     Err(FetchError::Disk(StoreError::WrongDigest { .. })) => {}
                     Err(FetchError::Disk(error)) => return Err(error.into()),
+                    Err(FetchError::OtherSize(bytes)) => {
+                        return Err(Unbrought::Refused(format!(
+                            "blob {digest} is {bytes} bytes long, other than it says"
+                        )));
+                    }
                     Err(error) => {
                         tracing::debug!(%error, peer = %peer.short(), %digest, "a blob did not come");
                         break;
@@ -492,6 +494,52 @@ impl<S: Sources> Shared<S> {
             }
         }
         Err(Unbrought::NoSource)
+    }
+
+    /// The manifest by what it differs in from one that is here, if the best of the peers says; if
+    /// not, it is still to be brought.
+    async fn bring_change(
+        &self,
+        version: Version,
+        known: Version,
+        holders: &BTreeSet<crate::id::NodeId>,
+    ) -> Result<(), Unbrought> {
+        let digest = version.digest();
+        let _turn = self.turns.turn(digest).await;
+        if self.is_here(digest, Size::AtMost(MANIFEST_BYTES_MAX))? {
+            return Ok(());
+        }
+        let Some(peer) = self.ranked(holders).into_iter().next() else {
+            return Ok(());
+        };
+        let base = self.read(known.digest(), MANIFEST_BYTES_MAX).await?;
+        let base = (known.digest(), base);
+        match self.sources.fetch_change(peer, base, digest).await {
+            Ok(Some(manifest)) => {
+                let store = self.store.clone();
+                let put = tokio::task::spawn_blocking(move || store.blobs().put(&manifest)).await;
+                put.unwrap_or(Err(StoreError::Closed))?;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(%error, peer = %peer.short(), %digest, "a difference did not come");
+                if matches!(error, FetchError::Wrong(_)) {
+                    self.memory().note(peer, Conduct::Lied, stopwatch());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whom to ask, best first.
+    fn ranked(&self, holders: &BTreeSet<crate::id::NodeId>) -> Vec<crate::id::NodeId> {
+        let (peers, mut memory) = (self.sources.peers(), self.memory());
+        memory.forget(&peers, stopwatch());
+        memory.rank(&peers, holders, stopwatch())
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A file of another length is damaged: the right one takes its place.
@@ -523,11 +571,10 @@ impl<S: Sources> Shared<S> {
             }
             Err(FetchError::Wrong(_)) => Some(Conduct::Lied),
             Err(FetchError::Slow | FetchError::Broken(_)) => Some(Conduct::Failed),
-            Err(FetchError::NotThere | FetchError::Disk(_)) => None,
+            Err(FetchError::NotThere | FetchError::OtherSize(_) | FetchError::Disk(_)) => None,
         };
         if let Some(conduct) = conduct {
-            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            memory.note(peer, conduct, stopwatch());
+            self.memory().note(peer, conduct, stopwatch());
         }
         fetched?;
         self.thrift.add(partial.bytes());

@@ -42,6 +42,18 @@ pub trait Sources: Send + Sync + 'static {
         partial: &mut Partial,
     ) -> impl Future<Output = Result<(), FetchError>> + Send;
 
+    /// The manifest `wanted` by what it differs in from another, of which the digest and the bytes are
+    /// given; none if the peer does not say. What is given is compared with its digest.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    fn fetch_change(
+        &self,
+        peer: NodeId,
+        base: (Digest, Vec<u8>),
+        wanted: Digest,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, FetchError>> + Send;
+
     /// The peers that say that they hold `version` whole.
     fn holders(&self, version: &Version) -> BTreeSet<NodeId>;
 
@@ -112,6 +124,9 @@ pub enum FetchError {
     /// The peer is too slow.
     #[error("the peer sends too slowly")]
     Slow,
+    /// The peer has proved that the blob is so long, which whoever named it says otherwise.
+    #[error("the blob is {0} bytes long, other than whoever named it says")]
+    OtherSize(u64),
     /// The peer lies.
     #[error("the peer sends {0}")]
     Wrong(&'static str),

@@ -4,7 +4,8 @@
 //! One task for each stream, so that a slow answer holds up no other; QUIC bounds how many there
 //! are. All end with the connection.
 
-use super::blobs::Outlet;
+use super::blobs::{Asker, Outlet, SENDING_PER_PEER_MAX};
+use super::changes::Changes;
 use super::lists;
 use super::reach::is_near;
 use super::receipts::Receipts;
@@ -16,6 +17,7 @@ use iroh::TransportAddr;
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// A stream that says nothing for so long is ended.
@@ -30,6 +32,8 @@ pub(super) enum Ask {
     Blob,
     /// Receipts of whoever opened the stream follow.
     Receipts,
+    /// What the second manifest differs in from the first.
+    Change(Digest, Digest),
 }
 
 impl Ask {
@@ -39,6 +43,9 @@ impl Ask {
             Self::List(digest) => [&[0], digest.as_bytes().as_slice()].concat(),
             Self::Blob => vec![1],
             Self::Receipts => vec![2],
+            Self::Change(base, wanted) => {
+                [&[3], base.as_bytes().as_slice(), wanted.as_bytes()].concat()
+            }
         }
     }
 
@@ -48,6 +55,11 @@ impl Ask {
             (0, digest) => Some(Self::List(Digest::from_bytes(digest.try_into().ok()?))),
             (1, []) => Some(Self::Blob),
             (2, []) => Some(Self::Receipts),
+            (3, digests) => {
+                let (base, wanted) = digests.split_at_checked(32)?;
+                let digest = |bytes: &[u8]| Some(Digest::from_bytes(bytes.try_into().ok()?));
+                Some(Self::Change(digest(base)?, digest(wanted)?))
+            }
             _ => None,
         }
     }
@@ -68,6 +80,7 @@ impl Ask {
 pub(super) struct Answers {
     pub(super) replica: Arc<Replica>,
     pub(super) outlet: Outlet,
+    pub(super) changes: Changes,
     pub(super) receipts: Receipts,
 }
 
@@ -75,12 +88,14 @@ impl Answers {
     /// Answers whatever `peer` asks until the connection ends; gives why it ended.
     pub(super) async fn serve(self: &Arc<Self>, peer: NodeId, connection: &Connection) -> String {
         let mut streams = JoinSet::new();
+        let sending = Arc::new(Semaphore::new(SENDING_PER_PEER_MAX));
         loop {
             tokio::select! {
                 accepted = connection.accept_bi() => match accepted {
                     Ok(opened) => {
-                        let (answers, is_near) = (Arc::clone(self), peer_is_near(connection));
-                        streams.spawn(async move { answers.answer((peer, is_near), opened).await });
+                        let (answers, sending) = (Arc::clone(self), Arc::clone(&sending));
+                        let asker = Asker { is_near: peer_is_near(connection), sending };
+                        streams.spawn(async move { answers.answer((peer, asker), opened).await });
                     }
                     Err(error) => return error.to_string(),
                 },
@@ -93,7 +108,7 @@ impl Answers {
 
     async fn answer(
         &self,
-        (peer, is_near): (NodeId, bool),
+        (peer, asker): (NodeId, Asker),
         (send, mut receive): (SendStream, RecvStream),
     ) -> Result<(), StreamError> {
         let first = tokio::time::timeout(FIRST_TIME, stream::receive(&mut receive));
@@ -102,7 +117,8 @@ impl Answers {
             .map_err(|_elapsed| StreamError::Broken("it says nothing".to_owned()))??;
         match Ask::decode(&first) {
             Some(Ask::List(digest)) => lists::answer(send, digest, &self.replica).await,
-            Some(Ask::Blob) => self.outlet.answer(send, receive, is_near).await,
+            Some(Ask::Blob) => self.outlet.answer(send, receive, &asker).await,
+            Some(Ask::Change(base, wanted)) => self.changes.answer(send, (base, wanted)).await,
             Some(Ask::Receipts) => self.receipts.hear(peer, receive).await,
             // Something of a later release: whoever asks gets nothing.
             None => Ok(()),
@@ -126,7 +142,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_understood_and_nothing_else() {
-        let asks = [Ask::List(Digest::of(b"a")), Ask::Blob, Ask::Receipts];
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let asks = [Ask::List(a), Ask::Blob, Ask::Receipts, Ask::Change(a, b)];
         for ask in asks {
             let mut bytes = ask.encode();
             assert_eq!(Ask::decode(&bytes), Some(ask));

@@ -14,6 +14,7 @@ use crate::clock::stopwatch;
 use crate::content::{FetchError, Size};
 use crate::digest::Digest;
 use crate::store::{BlobFile, Partial, Store, StoreError};
+use bao_tree::ChunkNum;
 use bao_tree::io::EncodeError;
 use bao_tree::io::fsm::{BaoContentItem, encode_ranges_validated};
 use bao_tree::io::outboard::PreOrderOutboard;
@@ -37,6 +38,9 @@ use tokio::sync::Semaphore;
 const REQUEST_BYTES_MAX: usize = 1_024;
 /// Blobs that are being sent at once, to all peers: each holds a piece of its file in memory.
 const SENDING_MAX: usize = 8;
+/// Of these to one peer, so that whoever takes nothing of what it asks for holds up nobody else: by
+/// default a node brings three versions at once, one blob of each.
+pub(super) const SENDING_PER_PEER_MAX: usize = 4;
 /// A file is read so much at a time: one wake-up of a thread for each.
 const READ_BYTES: usize = 256 << 10;
 /// A file is written so much at a time.
@@ -44,7 +48,7 @@ const WRITE_BYTES: usize = 1 << 20;
 /// Trees that are kept in memory: those of 1 GiB of blobs.
 const TREES_BYTES_MAX: usize = 4 << 20;
 /// 16 KiB that take longer, or a peer that takes none for so long, and the transfer ends.
-const STALL_TIME: Duration = Duration::from_secs(20);
+pub const STALL_TIME: Duration = Duration::from_secs(20);
 /// A source that gives less than this over [`SLOW_TIME`] is left for another.
 const SLOW_BYTES_PER_SECOND: u64 = 2 << 10;
 const SLOW_TIME: Duration = Duration::from_secs(30);
@@ -65,12 +69,13 @@ pub(super) struct Outlet {
     uplink: Option<Bucket>,
     /// Blobs whose bytes turned out to be wrong.
     damaged: Box<dyn Fn(Digest) + Send + Sync>,
+    stall_time: Duration,
 }
 
 impl Outlet {
     pub(super) fn new(
         store: Store,
-        send_bytes_per_second_max: u64,
+        (send_bytes_per_second_max, stall_time): (u64, Duration),
         damaged: impl Fn(Digest) + Send + Sync + 'static,
     ) -> Self {
         Self {
@@ -79,18 +84,19 @@ impl Outlet {
             trees: Mutex::default(),
             uplink: Bucket::new(send_bytes_per_second_max),
             damaged: Box::new(damaged),
+            stall_time,
         }
     }
 
-    /// Reads one request and answers it; a peer that is near is not slowed down.
+    /// Reads one request and answers it.
     pub(super) async fn answer(
         &self,
         mut send: SendStream,
         mut receive: RecvStream,
-        is_near: bool,
+        asker: &Asker,
     ) -> Result<(), StreamError> {
         let broken = |error: String| StreamError::Broken(error);
-        let reading = tokio::time::timeout(STALL_TIME, receive.read_to_end(REQUEST_BYTES_MAX));
+        let reading = tokio::time::timeout(self.stall_time, receive.read_to_end(REQUEST_BYTES_MAX));
         let request = reading
             .await
             .map_err(|_elapsed| broken("a request that does not end".to_owned()))?
@@ -103,10 +109,11 @@ impl Outlet {
         };
         let run =
             run.ok_or_else(|| broken("a request for more than a run of a blob".to_owned()))?;
-        let Ok(_turn) = self.sending.acquire().await else {
+        let (Ok(_own), Ok(_turn)) = (asker.sending.acquire().await, self.sending.acquire().await)
+        else {
             return Ok(());
         };
-        match self.send(&mut send, &run, is_near).await {
+        match self.send(&mut send, &run, asker.is_near).await {
             Ok(()) => {}
             Err(SendError::NotHere) => {
                 if send.reset(NOT_HERE).is_err() {
@@ -127,7 +134,11 @@ impl Outlet {
         let file = Arc::new(file.ok_or(SendError::NotHere)?);
         let tree = self.tree(&file).await?;
         let uplink = self.uplink.as_ref().filter(|_| !is_near);
-        let mut to = Paced { send, uplink };
+        let mut to = Paced {
+            send,
+            uplink,
+            stall_time: self.stall_time,
+        };
         to.write(&file.bytes().to_le_bytes()).await?;
         let mut from = Pieces {
             file,
@@ -186,6 +197,14 @@ impl Outlet {
         let count = trees.iter().take_while(|entry| fits(entry)).count();
         trees.truncate(count);
     }
+}
+
+/// Who asks.
+pub(super) struct Asker {
+    /// It is not slowed down.
+    pub(super) is_near: bool,
+    /// What is sent to it at once, of [`SENDING_PER_PEER_MAX`].
+    pub(super) sending: Arc<Semaphore>,
 }
 
 /// What a request is for.
@@ -301,6 +320,7 @@ impl Pieces {
 struct Paced<'a> {
     send: &'a mut SendStream,
     uplink: Option<&'a Bucket>,
+    stall_time: Duration,
 }
 
 impl AsyncStreamWriter for Paced<'_> {
@@ -312,7 +332,7 @@ impl AsyncStreamWriter for Paced<'_> {
         if let Some(uplink) = self.uplink {
             uplink.take(data.len()).await;
         }
-        let writing = tokio::time::timeout(STALL_TIME, self.send.write_chunk(data));
+        let writing = tokio::time::timeout(self.stall_time, self.send.write_chunk(data));
         let written = writing.await.map_err(|_elapsed| {
             io::Error::new(
                 io::ErrorKind::TimedOut,
@@ -327,16 +347,33 @@ impl AsyncStreamWriter for Paced<'_> {
     }
 }
 
+/// What holds while a blob is brought.
+#[derive(Clone, Copy)]
+pub(super) struct Limits<'a> {
+    /// What may come over the household's line.
+    pub(super) downlink: Option<&'a Bucket>,
+    /// See [`super::NetworkConfig`].
+    pub(super) stall_time: Duration,
+}
+
+impl Limits<'_> {
+    /// What a peer does not send in time does not come.
+    pub(super) async fn in_time<T>(&self, what: impl Future<Output = T>) -> Result<T, FetchError> {
+        let waited = tokio::time::timeout(self.stall_time, what).await;
+        waited.map_err(|_elapsed| FetchError::Slow)
+    }
+}
+
 /// Brings what is missing of the blob that `partial` is the beginning of. What came and was proved
 /// is in `partial` whatever happens then.
 pub(super) async fn fetch(
     connection: &Connection,
     size: Size,
     partial: &mut Partial,
-    downlink: Option<&Bucket>,
+    limits: Limits<'_>,
 ) -> Result<(), FetchError> {
     let mut waiting = Vec::new();
-    let received = receive(connection, size, (partial, &mut waiting), downlink).await;
+    let received = receive(connection, size, (partial, &mut waiting), limits).await;
     if !waiting.is_empty() {
         partial.append(waiting).await?;
     }
@@ -347,15 +384,18 @@ async fn receive(
     connection: &Connection,
     size: Size,
     (partial, waiting): (&mut Partial, &mut Vec<u8>),
-    downlink: Option<&Bucket>,
+    limits: Limits<'_>,
 ) -> Result<(), FetchError> {
-    let (mut content, found) = in_time(begin(connection, partial)).await??;
+    let first = ChunkNum(partial.bytes() / CHUNK_BYTES);
+    let begun = begin(connection, partial.digest(), first);
+    let (mut content, found) = limits.in_time(begun).await??;
     if !size.admits(found) {
-        return Err(FetchError::Wrong("a blob of another size"));
+        drop(content);
+        return Err(other_size(connection, (partial.digest(), found), limits).await?);
     }
     let (begun, mut came) = (stopwatch(), 0_u64);
     loop {
-        let (next, item) = match in_time(content.next()).await? {
+        let (next, item) = match limits.in_time(content.next()).await? {
             BlobContentNext::More(more) => more,
             BlobContentNext::Done(_) => break,
         };
@@ -364,10 +404,14 @@ async fn receive(
             continue;
         };
         let at = partial.bytes().saturating_add(length(waiting));
+        if leaf.offset.saturating_add(length(&leaf.data)) <= at {
+            // Of what is here already the last piece comes again: it proves the length.
+            continue;
+        }
         if leaf.offset != at {
             return Err(FetchError::Wrong("bytes that were not asked for"));
         }
-        if let Some(downlink) = downlink {
+        if let Some(downlink) = limits.downlink {
             downlink.take(leaf.data.len()).await;
         }
         came = came.saturating_add(length(&leaf.data));
@@ -380,25 +424,54 @@ async fn receive(
             return Err(FetchError::Slow);
         }
     }
-    if partial.bytes().saturating_add(length(waiting)) == found {
+    // What is longer than the blob is not its beginning; that it hashes to something else shows.
+    if partial.bytes().saturating_add(length(waiting)) >= found {
         Ok(())
     } else {
         Err(FetchError::Wrong("less than it announced"))
     }
 }
 
-/// Asks for what follows after `partial`, and reads how long the blob is.
+/// What to make of a blob that is `found` bytes long where another length was wanted: whoever named
+/// it lies if the peer proves its last bytes, else the peer does.
+async fn other_size(
+    connection: &Connection,
+    (digest, found): (Digest, u64),
+    limits: Limits<'_>,
+) -> Result<FetchError, FetchError> {
+    let wrong = FetchError::Wrong("a blob of another size");
+    let last = ChunkNum(u64::MAX);
+    let (mut content, again) = limits.in_time(begin(connection, digest, last)).await??;
+    if again != found {
+        return Ok(wrong);
+    }
+    let mut is_proved = false;
+    loop {
+        let (next, item) = match limits.in_time(content.next()).await? {
+            BlobContentNext::More(more) => more,
+            BlobContentNext::Done(_) => break,
+        };
+        content = next;
+        is_proved |= matches!(item?, BaoContentItem::Leaf(_));
+    }
+    Ok(if is_proved {
+        FetchError::OtherSize(found)
+    } else {
+        wrong
+    })
+}
+
+/// Asks for a blob from `first` on, and reads how long it is.
 async fn begin(
     connection: &Connection,
-    partial: &Partial,
+    digest: Digest,
+    first: ChunkNum,
 ) -> Result<(AtBlobContent, u64), FetchError> {
     let broken = |error: String| FetchError::Broken(error);
     let opened = Ask::Blob.open(connection).await;
     let (writer, reader) = opened.map_err(|error| broken(error.to_string()))?;
-    let first = bao_tree::ChunkNum(partial.bytes() / CHUNK_BYTES);
-    let ranges = ChunkRanges::from(first..);
-    let hash = Hash::from_bytes(*partial.digest().as_bytes());
-    let request = GetRequest::blob_ranges(hash, ranges);
+    let hash = Hash::from_bytes(*digest.as_bytes());
+    let request = GetRequest::blob_ranges(hash, ChunkRanges::from(first..));
     let connected = AtConnected::new(
         stopwatch().into(),
         reader,
@@ -411,12 +484,6 @@ async fn begin(
         return Err(FetchError::Wrong("no answer to what was asked"));
     };
     Ok(root.next().next().await.map_err(DecodeError::from)?)
-}
-
-/// What a peer does not send in time does not come.
-async fn in_time<T>(what: impl Future<Output = T>) -> Result<T, FetchError> {
-    let waited = tokio::time::timeout(STALL_TIME, what).await;
-    waited.map_err(|_elapsed| FetchError::Slow)
 }
 
 impl From<DecodeError> for FetchError {

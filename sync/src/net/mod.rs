@@ -11,6 +11,7 @@ mod aside;
 mod asks;
 mod blobs;
 mod bucket;
+mod changes;
 mod endpoint;
 mod exchange;
 mod holding;
@@ -24,6 +25,7 @@ mod receipts;
 mod replica;
 mod stream;
 
+pub use blobs::STALL_TIME;
 pub use endpoint::EndpointError;
 pub use exchange::{Exchange, Fault, ROUND_INTERVAL_MS, Wall};
 pub use holding::{Holding, Taken, Verify};

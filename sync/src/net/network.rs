@@ -5,8 +5,9 @@
 //! [`Network`]. Nothing is kept over a crash: who belongs and where they are is in the records.
 
 use super::asks::{Answers, peer_is_near};
-use super::blobs::{self, Outlet};
+use super::blobs::{self, Limits, Outlet};
 use super::bucket::Bucket;
+use super::changes::{self, Changes};
 use super::endpoint::{Close, Endpoint, EndpointError, JOIN_ALPN, RECORDS_ALPN, close, node_id};
 use super::join::Caller;
 use super::lists;
@@ -68,6 +69,9 @@ pub struct NetworkConfig {
     pub send_bytes_per_second_max: u64,
     /// See there.
     pub receive_bytes_per_second_max: u64,
+    /// A peer that sends or takes nothing of a blob for so long is left; [`STALL_TIME`] but in
+    /// tests.
+    pub stall_time: Duration,
 }
 
 /// A node that is connected, or tries to be.
@@ -90,6 +94,7 @@ struct Shared {
     faulty: Mutex<BTreeMap<NodeId, Instant>>,
     answers: Arc<Answers>,
     downlink: Option<Bucket>,
+    stall_time: Duration,
     /// Grows whenever a peer comes or goes.
     peers: watch::Sender<u64>,
 }
@@ -117,14 +122,16 @@ impl Network {
         config: NetworkConfig,
     ) -> Result<Self, EndpointError> {
         let endpoint = Endpoint::bind(seed, &config.listen).await?;
+        let changes = Changes::new(config.store.clone(), config.stall_time);
         let outlet = Outlet::new(
             config.store,
-            config.send_bytes_per_second_max,
+            (config.send_bytes_per_second_max, config.stall_time),
             config.damaged,
         );
         let answers = Answers {
             replica: Arc::clone(&replica),
             outlet,
+            changes,
             receipts: Receipts::default(),
         };
         let shared = Arc::new(Shared {
@@ -139,6 +146,7 @@ impl Network {
             faulty: Mutex::default(),
             answers: Arc::new(answers),
             downlink: Bucket::new(config.receive_bytes_per_second_max),
+            stall_time: config.stall_time,
             peers: watch::Sender::new(0),
         });
         shared.admit_members();
@@ -496,6 +504,35 @@ impl Shared {
         }
     }
 
+    /// The connection to a peer that is to give something.
+    fn connection(&self, peer: NodeId) -> Result<Connection, FetchError> {
+        let links = self.links();
+        let connection = links.get(&peer).map(|link| link.connection.clone());
+        connection.ok_or_else(|| FetchError::Broken("it is gone".to_owned()))
+    }
+
+    fn limits(&self, connection: &Connection) -> Limits<'_> {
+        let downlink = self.downlink.as_ref();
+        Limits {
+            downlink: downlink.filter(|_| !peer_is_near(connection)),
+            stall_time: self.stall_time,
+        }
+    }
+
+    /// Parts with a peer that lies.
+    fn judge<T>(
+        &self,
+        peer: NodeId,
+        connection: &Connection,
+        fetched: Result<T, FetchError>,
+    ) -> Result<T, FetchError> {
+        if let Err(fault @ FetchError::Wrong(_)) = &fetched {
+            self.rest_from(peer, fault);
+            close(connection, Close::Fault);
+        }
+        fetched
+    }
+
     /// Hears nothing of `peer` for a while.
     fn rest_from(&self, peer: NodeId, fault: &dyn std::fmt::Display) {
         tracing::warn!(peer = %peer.short(), %fault, "not heard for a minute");
@@ -556,19 +593,22 @@ impl Sources for Network {
         size: Size,
         partial: &mut Partial,
     ) -> Result<(), FetchError> {
-        let connection = {
-            let links = self.shared.links();
-            links.get(&peer).map(|link| link.connection.clone())
-        };
-        let connection = connection.ok_or_else(|| FetchError::Broken("it is gone".to_owned()))?;
-        let downlink = self.shared.downlink.as_ref();
-        let downlink = downlink.filter(|_| !peer_is_near(&connection));
-        let fetched = blobs::fetch(&connection, size, partial, downlink).await;
-        if let Err(fault @ FetchError::Wrong(_)) = &fetched {
-            self.shared.rest_from(peer, fault);
-            close(&connection, Close::Fault);
-        }
-        fetched
+        let connection = self.shared.connection(peer)?;
+        let limits = self.shared.limits(&connection);
+        let fetched = blobs::fetch(&connection, size, partial, limits).await;
+        self.shared.judge(peer, &connection, fetched)
+    }
+
+    async fn fetch_change(
+        &self,
+        peer: NodeId,
+        base: (Digest, Vec<u8>),
+        wanted: Digest,
+    ) -> Result<Option<Vec<u8>>, FetchError> {
+        let connection = self.shared.connection(peer)?;
+        let limits = self.shared.limits(&connection);
+        let fetched = changes::ask(&connection, base, wanted, limits).await;
+        self.shared.judge(peer, &connection, fetched)
     }
 
     fn holders(&self, version: &Version) -> BTreeSet<NodeId> {

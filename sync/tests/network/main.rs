@@ -10,6 +10,8 @@
 #[path = "../records/scene.rs"]
 mod scene;
 
+mod content;
 mod member;
 mod rogue;
+mod source;
 mod together;

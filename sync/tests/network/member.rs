@@ -3,6 +3,7 @@
 use crate::scene::{Scene, log, provider_key, seed, slot};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -15,16 +16,18 @@ use verge_sync::{NodeId, RecordId};
 
 /// What has not come by then does not come.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A peer that says nothing for so long is left: short, since a test waits for it.
+const STALL_TIME: Duration = Duration::from_secs(2);
 
 pub(crate) struct Member {
     pub(crate) number: u8,
     pub(crate) replica: Arc<Replica>,
-    pub(crate) network: Network,
+    pub(crate) network: Arc<Network>,
     pub(crate) store: Store,
     author: Author,
     _callers: mpsc::Receiver<Caller>,
     _blocked: watch::Sender<BTreeSet<NodeId>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Member {
@@ -36,6 +39,21 @@ impl Member {
     pub(crate) async fn start_with(
         scene: &Scene,
         number: u8,
+        kinds: KindTable,
+        parameters: Parameters,
+    ) -> Self {
+        Self::start_stalling(scene, (number, STALL_TIME), kinds, parameters).await
+    }
+
+    /// A member that does not leave a peer for being slow while the test lasts.
+    pub(crate) async fn patient(scene: &Scene, number: u8) -> Self {
+        let parameters = scene.parameters.clone();
+        Self::start_stalling(scene, (number, PATIENCE), KindTable::default(), parameters).await
+    }
+
+    async fn start_stalling(
+        scene: &Scene,
+        (number, stall_time): (u8, Duration),
         kinds: KindTable,
         parameters: Parameters,
     ) -> Self {
@@ -54,19 +72,25 @@ impl Member {
             damaged: Box::new(|_blob| {}),
             send_bytes_per_second_max: 0,
             receive_bytes_per_second_max: 0,
+            stall_time,
         };
         let seed = seed(number);
         let network = Network::start(&seed, Arc::clone(&replica), config);
         Self {
             number,
-            network: network.await.unwrap(),
+            network: Arc::new(network.await.unwrap()),
             replica,
             store,
             author: Author::node(&seed, scene.region, (log(number), 1_000)),
             _callers: heard,
             _blocked: block,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// The data directory.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -14,7 +14,7 @@ const JOIN: &[u8] = b"verge/1/join";
 const NOT_A_MEMBER: u32 = 1;
 
 /// Somebody with the keys of node `number`, who does what it likes.
-async fn rogue(number: u8) -> iroh::Endpoint {
+pub(crate) async fn rogue(number: u8) -> iroh::Endpoint {
     iroh::Endpoint::builder(presets::Minimal)
         .secret_key(SecretKey::from_bytes(
             &seed(number).transport_key().to_bytes(),
@@ -28,19 +28,19 @@ async fn rogue(number: u8) -> iroh::Endpoint {
         .unwrap()
 }
 
-async fn dial(from: &iroh::Endpoint, to: &Member, alpn: &[u8]) -> Connection {
+pub(crate) async fn dial(from: &iroh::Endpoint, to: &Member, alpn: &[u8]) -> Connection {
     let id = EndpointId::from_bytes(seed(to.number).node_id().as_bytes()).unwrap();
     let address = EndpointAddr::from_parts(id, [TransportAddr::Ip(to.address())]);
     from.connect(address, alpn).await.unwrap()
 }
 
-async fn speak(connection: &Connection) -> (SendStream, RecvStream) {
+pub(crate) async fn speak(connection: &Connection) -> (SendStream, RecvStream) {
     let (mut send, receive) = connection.open_bi().await.unwrap();
     send.write_all(&[0; 4]).await.unwrap();
     (send, receive)
 }
 
-fn framed(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap();
     [&length.to_be_bytes(), bytes].concat()
 }
