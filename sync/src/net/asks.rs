@@ -6,6 +6,7 @@
 
 use super::blobs::Outlet;
 use super::lists;
+use super::pieces::{Piece, Prover};
 use super::reach::is_near;
 use super::receipts::Receipts;
 use super::replica::Replica;
@@ -30,6 +31,8 @@ pub(super) enum Ask {
     Blob,
     /// Receipts of whoever opened the stream follow.
     Receipts,
+    /// The proof that a piece of a blob is there.
+    Piece(Piece),
 }
 
 impl Ask {
@@ -39,6 +42,7 @@ impl Ask {
             Self::List(digest) => [&[0], digest.as_bytes().as_slice()].concat(),
             Self::Blob => vec![1],
             Self::Receipts => vec![2],
+            Self::Piece(piece) => [vec![3], piece.encode()].concat(),
         }
     }
 
@@ -48,6 +52,7 @@ impl Ask {
             (0, digest) => Some(Self::List(Digest::from_bytes(digest.try_into().ok()?))),
             (1, []) => Some(Self::Blob),
             (2, []) => Some(Self::Receipts),
+            (3, piece) => Some(Self::Piece(Piece::decode(piece)?)),
             _ => None,
         }
     }
@@ -69,6 +74,7 @@ pub(super) struct Answers {
     pub(super) replica: Arc<Replica>,
     pub(super) outlet: Outlet,
     pub(super) receipts: Receipts,
+    pub(super) prover: Prover,
 }
 
 impl Answers {
@@ -104,6 +110,7 @@ impl Answers {
             Some(Ask::List(digest)) => lists::answer(send, digest, &self.replica).await,
             Some(Ask::Blob) => self.outlet.answer(send, receive, is_near).await,
             Some(Ask::Receipts) => self.receipts.hear(peer, receive).await,
+            Some(Ask::Piece(piece)) => self.prover.answer(peer, send, piece).await,
             // Something of a later release: whoever asks gets nothing.
             None => Ok(()),
         }
@@ -126,7 +133,14 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_understood_and_nothing_else() {
-        let asks = [Ask::List(Digest::of(b"a")), Ask::Blob, Ask::Receipts];
+        let piece = Piece {
+            nonce: [1; 32],
+            blob: Digest::of(b"b"),
+            offset: 2,
+            bytes: 3,
+        };
+        let list = Ask::List(Digest::of(b"a"));
+        let asks = [list, Ask::Blob, Ask::Receipts, Ask::Piece(piece)];
         for ask in asks {
             let mut bytes = ask.encode();
             assert_eq!(Ask::decode(&bytes), Some(ask));

@@ -10,6 +10,7 @@ use super::bucket::Bucket;
 use super::endpoint::{Close, Endpoint, EndpointError, JOIN_ALPN, RECORDS_ALPN, close, node_id};
 use super::join::Caller;
 use super::lists;
+use super::pieces::{self, Piece, PieceError, Prover};
 use super::reach::{LINKS_MAX, Other, is_near, sought, to_dial};
 use super::receipts::Receipts;
 use super::replica::Replica;
@@ -21,9 +22,10 @@ use crate::id::{NodeId, Version};
 use crate::keys::Seed;
 use crate::record::Effect;
 use crate::store::{Partial, Store};
+use iroh::TransportAddr;
 use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -117,6 +119,7 @@ impl Network {
         config: NetworkConfig,
     ) -> Result<Self, EndpointError> {
         let endpoint = Endpoint::bind(seed, &config.listen).await?;
+        let prover = Prover::new(seed.node_id(), config.store.clone());
         let outlet = Outlet::new(
             config.store,
             config.send_bytes_per_second_max,
@@ -126,6 +129,7 @@ impl Network {
             replica: Arc::clone(&replica),
             outlet,
             receipts: Receipts::default(),
+            prover,
         };
         let shared = Arc::new(Shared {
             me: seed.node_id(),
@@ -182,6 +186,33 @@ impl Network {
         None
     }
 
+    /// Asks `peer` to prove that it holds a piece of a blob; gives what it says, to be compared with
+    /// [`Piece::proof`], or none if it says that the piece is not there.
+    ///
+    /// # Errors
+    /// [`PieceError`]: it says nothing of it.
+    pub async fn ask_piece(
+        &self,
+        peer: NodeId,
+        piece: Piece,
+    ) -> Result<Option<Digest>, PieceError> {
+        let connection = self.shared.connection(&peer);
+        let connection = connection.ok_or(PieceError::NotConnected)?;
+        pieces::ask(&connection, piece).await
+    }
+
+    /// Where `peer` is seen now, if it is connected.
+    #[must_use]
+    pub fn seen_at(&self, peer: &NodeId) -> Option<IpAddr> {
+        let connection = self.shared.connection(peer)?;
+        let paths = connection.paths();
+        let selected = paths.iter().find(|path| path.is_selected())?;
+        match selected.remote_addr() {
+            TransportAddr::Ip(address) => Some(address.ip().to_canonical()),
+            _ => None,
+        }
+    }
+
     /// A number that changes whenever a receipt comes or goes.
     #[must_use]
     pub fn receipts(&self) -> watch::Receiver<u64> {
@@ -204,6 +235,10 @@ impl Network {
 impl Shared {
     fn links(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Link>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connection(&self, peer: &NodeId) -> Option<Connection> {
+        self.links().get(peer).map(|link| link.connection.clone())
     }
 
     /// The other nodes of the region that this one speaks with.
@@ -556,10 +591,7 @@ impl Sources for Network {
         size: Size,
         partial: &mut Partial,
     ) -> Result<(), FetchError> {
-        let connection = {
-            let links = self.shared.links();
-            links.get(&peer).map(|link| link.connection.clone())
-        };
+        let connection = self.shared.connection(&peer);
         let connection = connection.ok_or_else(|| FetchError::Broken("it is gone".to_owned()))?;
         let downlink = self.shared.downlink.as_ref();
         let downlink = downlink.filter(|_| !peer_is_near(&connection));

@@ -11,5 +11,6 @@
 mod scene;
 
 mod member;
+mod pieces;
 mod rogue;
 mod together;
