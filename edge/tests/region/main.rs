@@ -34,3 +34,4 @@ mod records;
 mod scene;
 mod street;
 mod time;
+mod watch;
