@@ -69,8 +69,7 @@ pub fn serve(data: &Path, config: Config) -> anyhow::Result<()> {
 
 async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let keys = NodeKeys::read(data)?;
-    let host_secret = verge_sync::Digest::derive("verge 1 ssh host", &[keys.seed.as_bytes()]);
-    let host_secret = *host_secret.as_bytes();
+    let host_secret = host_secret(&keys);
     let assurances = assurances(&keys);
     let store = Store::open(data, Arc::new(LocalDisk))?;
     let Opened {
@@ -92,6 +91,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     edge.status = Some(Arc::clone(&page));
     let edge = Edge::start(edge, sites, tls)?;
     complete(lan.as_deref(), &edge, &showing, &region);
+    among.welcome_visitors(&region, &config, &edge).await?;
     let up = Up {
         store,
         region,
@@ -406,6 +406,10 @@ fn receive_config(
             ..receive::Limits::default()
         },
     })
+}
+
+fn host_secret(keys: &NodeKeys) -> [u8; 32] {
+    *verge_sync::Digest::derive("verge 1 ssh host", &[keys.seed.as_bytes()]).as_bytes()
 }
 
 /// Answers about the node's health are signed with its transport key, which is its name.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use verge_sync::manifest::MANIFEST_BYTES_MAX;
+use verge_sync::record::body::ADDRESSES_MAX;
 
 /// The file name inside the data directory.
 pub const FILE_NAME: &str = "config.toml";
@@ -15,8 +16,15 @@ pub const FILE_NAME: &str = "config.toml";
 /// The documented defaults, as `verge init` writes them.
 pub const TEMPLATE: &str = include_str!("config_template.toml");
 
+/// Who is looked at less often than once a day is not watched.
+const BETWEEN_PROBES_S_MAX: u64 = 86_400;
+
 /// As many as resolv.conf(5) takes: each costs time when none answers.
 const RESOLVERS_MAX: usize = 3;
+
+/// Letters of the places of a node, for others and for visitors: with keys, names and signatures a
+/// record of 2 KiB is full.
+pub const PLACES_BYTES_MAX: usize = 1_200;
 
 /// Everything that a steward can set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +46,8 @@ pub struct Config {
     pub build: Build,
     /// What goes to the other nodes and comes from them, beside records.
     pub exchange: Exchange,
+    /// How the other nodes are looked at.
+    pub watch: Watch,
     /// How the disk is looked after.
     pub store: StoreCare,
     /// Whom to ask about the DNS proofs of hosts.
@@ -68,6 +78,9 @@ pub struct Listen {
     pub nodes: Vec<SocketAddr>,
     /// Where the other nodes find this one; empty for the addresses of its interfaces.
     pub public_nodes: Vec<String>,
+    /// Where visitors find this node's HTTPS, as the other nodes are told; empty for the addresses
+    /// that it listens on, with [`Listen::public_https_port`].
+    pub public_https: Vec<String>,
     /// The HTTPS port in URLs that are shown to people, where it is not the one listened on.
     pub public_https_port: Option<u16>,
     /// The SSH port in URLs that are shown to people, where it is not the one listened on.
@@ -200,6 +213,14 @@ pub struct Exchange {
     pub at_once_max: usize,
 }
 
+/// How the other nodes are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Watch {
+    /// Seconds between two looks at the same node, on average; 0 for no looks.
+    pub between_probes_s: u64,
+}
+
 /// How the disk is looked after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -230,6 +251,7 @@ impl Default for Listen {
                 any(4420),
             ],
             public_nodes: Vec::new(),
+            public_https: Vec::new(),
             public_https_port: None,
             public_ssh_port: None,
             lan_host: None,
@@ -300,6 +322,22 @@ impl Default for Exchange {
             receive_bytes_per_second_max: 0,
             at_once_max: 3,
         }
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            between_probes_s: 600,
+        }
+    }
+}
+
+impl Watch {
+    /// Between two looks at the same node, on average; nothing for no looks.
+    #[must_use]
+    pub fn between_probes(&self) -> Duration {
+        Duration::from_secs(self.between_probes_s)
     }
 }
 
@@ -375,6 +413,9 @@ impl Config {
             let why = "must be at least 16777216: the largest path table";
             return wrong("cache.manifest_bytes", why);
         }
+        if self.watch.between_probes_s > BETWEEN_PROBES_S_MAX {
+            return wrong("watch.between_probes_s", "must be at most 86400: a day");
+        }
         if self.dns.resolvers.len() > RESOLVERS_MAX {
             return wrong("dns.resolvers", "name at most 3 resolvers");
         }
@@ -410,9 +451,20 @@ impl Config {
             matches!(port, Some(Ok(1..))) && address.len() <= 128
         };
         let places = &self.listen.public_nodes;
-        if places.len() > 8 || !places.iter().all(is_place) {
-            let why = "name at most 8 places, each as \"ADDRESS:PORT\" or \"NAME:PORT\"";
-            return wrong("listen.public_nodes", why);
+        let why = "name at most 8 places, each as \"ADDRESS:PORT\" or \"NAME:PORT\"";
+        let visited = &self.listen.public_https;
+        for (key, places) in [
+            ("listen.public_nodes", places),
+            ("listen.public_https", visited),
+        ] {
+            if places.len() > ADDRESSES_MAX || !places.iter().all(is_place) {
+                return wrong(key, why);
+            }
+        }
+        let bytes: usize = places.iter().chain(visited).map(String::len).sum();
+        if bytes > PLACES_BYTES_MAX {
+            let why = "with `public_nodes` at most 1200 letters fit the record of a node";
+            return wrong("listen.public_https", why);
         }
         if self.listen.http.is_empty() && self.listen.https.is_empty() {
             return wrong("listen", "name at least one address in `http` or `https`");
@@ -547,6 +599,20 @@ mod tests {
         assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
     }
 
+    /// Places of so many letters together.
+    fn crowded(letters: usize) -> String {
+        let place = |letters: usize| format!("\"{}:1\"", "a".repeat(letters - 2));
+        let nodes = vec![place(128); 8].join(", ");
+        let https = [place(100), place(letters - 8 * 128 - 100)].join(", ");
+        format!("[listen]\npublic_nodes = [{nodes}]\npublic_https = [{https}]")
+    }
+
+    #[test]
+    fn places_fit_the_record_of_a_node() {
+        let config: Config = toml::from_str(&crowded(PLACES_BYTES_MAX)).unwrap();
+        config.check().unwrap();
+    }
+
     #[test]
     fn bad_values_are_named() {
         let rows = [
@@ -603,11 +669,34 @@ mod tests {
                 "visitors.header_bytes_max: must be at least",
             ),
         ];
-        for (text, expected) in rows {
-            let config: Config = toml::from_str(text).unwrap();
-            let error = config.check().unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{text}: {error}");
-        }
+        rows.iter().for_each(|row| is_refused(*row));
+    }
+
+    fn is_refused((text, expected): (&str, &str)) {
+        let config: Config = toml::from_str(text).unwrap();
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{text}: {error}");
+    }
+
+    #[test]
+    fn looks_at_the_others_have_a_place_and_a_pace() {
+        let rows = [
+            (
+                "[listen]\npublic_https = [\"example.org\"]",
+                "listen.public_https: name at most 8",
+            ),
+            (
+                &crowded(PLACES_BYTES_MAX + 1),
+                "listen.public_https: with `public_nodes` at most",
+            ),
+            (
+                "[watch]\nbetween_probes_s = 86401",
+                "watch.between_probes_s: must be at most 86400",
+            ),
+        ];
+        rows.iter().for_each(|row| is_refused(*row));
+        let never: Config = toml::from_str("[watch]\nbetween_probes_s = 0").unwrap();
+        never.check().unwrap();
     }
 
     #[test]

@@ -176,6 +176,7 @@ fn first_records(
         name: founding.node.clone(),
         proof: [0; 64],
         is_withdrawn: false,
+        visitors: Vec::new(),
     };
     let body = body.proven(&region, slot, &seed.transport_key());
     let mut provider = Author::provider(key, region, (log, 1));

@@ -38,6 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("hosts", http::fuzzing::hosts),
     ("manifests", http::fuzzing::site::manifests),
     ("messages", messages),
+    ("observations", crate::watch::observation::observations),
     ("paths", http::fuzzing::paths),
     ("preconditions", http::fuzzing::preconditions),
     ("proxy_headers", proxy_headers),

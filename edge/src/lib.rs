@@ -37,4 +37,5 @@ pub mod status_page;
 mod tcp_info;
 pub mod tls;
 pub mod verify;
+pub mod watch;
 mod welcome;

@@ -13,6 +13,7 @@ mod kinds;
 mod left;
 mod members;
 pub mod naming;
+mod observe;
 mod policy;
 mod prove;
 pub mod reclaim;
@@ -28,7 +29,7 @@ pub use describe::{AccountLine, SiteLine, hosts, label as site_label, sites};
 pub use history::{GIT_SEQUENCE_BYTES_MAX, OtherTip, SEQUENCE_BUNDLES_MAX, SiteHistory};
 pub use inspect::{RecordCheck, RecordDamage};
 pub use left::left_versions;
-pub use members::{Standing, StepChange, chain_records, find_node, find_provider};
+pub use members::{Reached, Standing, StepChange, chain_records, find_node, find_provider};
 pub use policy::{PolicyError, check_policy, replica_count_min};
 pub use status::{
     PendingStep, Status, author_name, changes, pending_steps, provider_name, subject_name,

@@ -2,7 +2,7 @@
 //!
 //! Records, then blobs, then every kept version of every site. A damaged blob is set aside, as the
 //! scrub does; nothing else is changed. Memory: the records once more, the list of blobs, one
-//! manifest and the one before it, a window of a decoder, and at most [`DAMAGES_MAX`] damages.
+//! manifest and the one before it, a window of a decoder, and at most `DAMAGES_MAX` damages.
 
 use crate::build_child::BuildChildError;
 use crate::error_chain::chain;

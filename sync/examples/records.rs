@@ -154,6 +154,7 @@ impl Made {
             name: format!("node {number}"),
             proof: [0; 64],
             is_withdrawn: false,
+            visitors: Vec::new(),
         };
         let body = body.proven(&self.region, slot, &seed.transport_key());
         self.sign(

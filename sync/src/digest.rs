@@ -39,6 +39,12 @@ impl Digest {
         Self(*hasher.finalize().as_bytes())
     }
 
+    /// The keyed BLAKE3 of `bytes`.
+    #[must_use]
+    pub fn keyed(key: &Self, bytes: &[u8]) -> Self {
+        Self(*blake3::keyed_hash(&key.0, bytes).as_bytes())
+    }
+
     /// Whether this is [`Digest::ZERO`].
     #[must_use]
     pub fn is_zero(&self) -> bool {

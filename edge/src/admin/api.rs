@@ -278,6 +278,7 @@ impl Api {
             Request::SiteList => self.list_sites(&log).await,
             Request::SiteSet { name, change } => self.set_site(&name, change, &log).await,
             Request::SiteVersions { name } => self.list_versions(&name, &log).await,
+            Request::SiteUptime { name } => self.show_uptime(&name, &log).await,
             Request::SiteRollback { name, version } => self.roll_back(&name, version, &log).await,
             Request::SiteReset { name, version } => {
                 self.region.reset_site(&name, version.as_deref()).await?;
@@ -480,6 +481,15 @@ impl Api {
         Ok(())
     }
 
+    async fn show_uptime(&self, name: &str, log: &Log) -> Result<(), ApiError> {
+        let effect = self.region.effect();
+        let site = site(&effect, name)?.id;
+        for text in self.membership.watched().uptime(&effect, &site) {
+            say(log, text).await;
+        }
+        Ok(())
+    }
+
     async fn roll_back(
         &self,
         name: &str,
@@ -551,6 +561,7 @@ impl Api {
     async fn status(&self, json: bool, follow: bool, log: &Log) -> Result<(), ApiError> {
         let mut last = None;
         let mut changes = self.region.replica().changes();
+        let mut looks = self.membership.watched().changes();
         loop {
             let status = self.membership.status(&self.region).await;
             if last.as_ref() != Some(&status.without_seconds()) {
@@ -569,6 +580,7 @@ impl Api {
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return Ok(()) },
+                changed = looks.changed() => if changed.is_err() { return Ok(()) },
                 () = log.closed() => return Ok(()),
             }
             // What changes within a blink is shown once.

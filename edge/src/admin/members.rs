@@ -9,6 +9,7 @@ use crate::region::{
     pending_steps, provider_name,
 };
 use crate::signing::{SignedLine, ToSignLine};
+use crate::watch::Watch;
 use data_encoding::BASE32_NOPAD;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub struct Membership {
     store: Store,
     thrift: Arc<Thrift>,
     blocked: watch::Sender<BTreeSet<NodeId>>,
+    watched: Arc<Watch>,
 }
 
 impl Membership {
@@ -43,7 +45,7 @@ impl Membership {
         (store, thrift): (Store, Arc<Thrift>),
         porter: Arc<Porter>,
         clock: watch::Receiver<(u64, Belief)>,
-        blocked: watch::Sender<BTreeSet<NodeId>>,
+        (blocked, watched): (watch::Sender<BTreeSet<NodeId>>, Arc<Watch>),
     ) -> Self {
         Self {
             porter,
@@ -51,6 +53,7 @@ impl Membership {
             store,
             thrift,
             blocked,
+            watched,
         }
     }
 
@@ -71,7 +74,9 @@ impl Membership {
     /// How node and region are.
     pub async fn status(&self, region: &RegionView) -> Status {
         let (wall_s, belief) = *self.clock.borrow();
-        let mut status = region.status(wall_s, belief).await;
+        let effect = region.effect();
+        let seen = |node: &NodeId| self.watched.of(&effect, node);
+        let mut status = region.status((wall_s, belief), seen).await;
         let asking = self.porter.asking().into_iter();
         let unsigned = self.porter.unsigned().into_iter();
         let unsigned = unsigned.map(|(node, _)| {
@@ -84,6 +89,12 @@ impl Membership {
             .chain(unsigned)
             .collect();
         status
+    }
+
+    /// What was seen of the other nodes.
+    #[must_use]
+    pub fn watched(&self) -> &Watch {
+        &self.watched
     }
 
     async fn block(&self, node: NodeId, lift: bool) -> Result<(), ApiError> {
@@ -316,8 +327,10 @@ impl Api {
                 Some(peer) if peer.is_in_step == Some(true) => "connected, in step",
                 Some(_) => "connected",
             };
+            let seen = self.membership.watched.of(&effect, &node.id).words();
+            let seen = seen.map_or_else(String::new, |words| format!("  {words}"));
             let text = format!(
-                "{}  {}  of {} (place {})  {}  {state}",
+                "{}  {}  of {} (place {})  {}  {state}{seen}",
                 node.id.short(),
                 node.body.name,
                 provider_name(&effect, node.slot.provider),
@@ -328,9 +341,9 @@ impl Api {
         }
         let porter = &self.membership.porter;
         let mut unsigned = porter.unsigned();
-        if !porter.addresses().is_empty()
-            && let Err(WriteError::ToSign(draft)) =
-                self.region.announce_addresses(porter.addresses()).await
+        let reached = porter.reached();
+        if !reached.nodes.is_empty()
+            && let Err(WriteError::ToSign(draft)) = self.region.announce_addresses(&reached).await
             && let Ok(Body::Node(node)) = Body::decode(draft.envelope.kind, &draft.body)
         {
             unsigned.push((node, *draft));

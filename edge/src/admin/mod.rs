@@ -78,6 +78,11 @@ pub enum Request {
         /// Which one.
         name: String,
     },
+    /// How the nodes have served a site, roughly.
+    SiteUptime {
+        /// Which one.
+        name: String,
+    },
     /// Puts an earlier version in place again.
     SiteRollback {
         /// Which site.

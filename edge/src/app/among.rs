@@ -5,13 +5,16 @@ use super::collection::Collection;
 use super::{fitness, housekeeping};
 use crate::admin::Membership;
 use crate::belief::{Belief, Witness};
-use crate::config::Config;
+use crate::config::{Config, Listen, PLACES_BYTES_MAX};
 use crate::kernel_clock;
+use crate::listen::Running;
 use crate::membership::Porter;
 use crate::receipts::Receipts;
-use crate::region::{META_NEWCOMER, RegionView, WriteError};
+use crate::region::{META_NEWCOMER, Reached, RegionView, WriteError};
+use crate::watch::{Tools, Watch};
 use anyhow::Context;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -22,6 +25,7 @@ use verge_sync::content::{GatherConfig, Gatherer, Repairs, Sources as _, Thrift,
 use verge_sync::id::ProviderId;
 use verge_sync::net::{Network, NetworkConfig, STALL_TIME, Wall};
 use verge_sync::record::RemovalList;
+use verge_sync::record::body::ADDRESSES_MAX;
 use verge_sync::store::{MetaValue, Store};
 
 /// Newcomers that wait to be heard.
@@ -72,13 +76,23 @@ impl Among {
             Some(Arc::new(started.context("reach the other nodes")?))
         };
         let addresses = addresses(network.as_deref(), config).await;
-        announce(region, &addresses).await?;
         let node = region.keys().node();
         let porter = Porter::open(store.clone(), Arc::clone(region), node, addresses)?;
         let porter = Arc::new(porter);
+        announce(region, &porter.reached()).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&porter).serve(heard));
         let (told, clock) = watch::channel((wall_s(), Belief::Unsupported));
+        let watched = Watch::new(Tools {
+            store: store.clone(),
+            region: Arc::clone(region),
+            network: network.clone(),
+            clock: clock.clone(),
+            blocked: blocked.subscribe(),
+            damaged: Box::new(housekeeping::found_here(repairs.clone())),
+        });
+        let watched = Arc::new(watched);
+        tasks.spawn(Arc::clone(&watched).run(config.watch.between_probes()));
         tasks.spawn(keep_time(Arc::clone(region), config.time.clock, told));
         tasks.spawn(keep_lists(
             store.clone(),
@@ -86,20 +100,8 @@ impl Among {
             network.clone(),
         ));
         if let Some(network) = &network {
-            let gathering = GatherConfig {
-                provider: region.slot().provider,
-                at_once_max: config.exchange.at_once_max,
-            };
-            let (sources, effects) = (Arc::clone(network), region.watch());
-            let check = Arc::new(fitness::check);
-            let gatherer = Gatherer::new(
-                store.clone(),
-                sources,
-                effects,
-                gathering,
-                check,
-                (repairs.clone(), Arc::clone(thrift)),
-            );
+            let mending = (&repairs, thrift);
+            let gatherer = gatherer(store, region, config, (network, mending));
             tasks.spawn(show_what_comes(
                 store.clone(),
                 Arc::clone(region),
@@ -108,8 +110,8 @@ impl Among {
             ));
             tasks.spawn(gatherer.run());
         }
-        let membership =
-            Membership::new((store.clone(), Arc::clone(thrift)), porter, clock, blocked);
+        let store = (store.clone(), Arc::clone(thrift));
+        let membership = Membership::new(store, porter, clock, (blocked, watched));
         Ok(Self {
             membership: Arc::new(membership),
             network,
@@ -136,6 +138,19 @@ impl Among {
         let done = MetaValue::Number(0);
         store.records().put_meta(META_NEWCOMER, done)?.await?;
         Ok(())
+    }
+
+    /// Says where visitors are served, now that the ports of `edge` are bound.
+    pub(super) async fn welcome_visitors(
+        &self,
+        region: &Arc<RegionView>,
+        config: &Config,
+        edge: &Running,
+    ) -> anyhow::Result<()> {
+        let porter = &self.membership.porter;
+        let nodes = porter.reached().nodes;
+        porter.serves_visitors_at(visitors(&nodes, &config.listen, edge.https_addrs()));
+        announce(region, &porter.reached()).await
     }
 
     /// Says goodbye to the others.
@@ -173,9 +188,26 @@ impl Among {
     }
 
     /// The UDP address that others reach, the first one.
-    pub(super) fn bound(&self) -> Option<std::net::SocketAddr> {
+    pub(super) fn bound(&self) -> Option<SocketAddr> {
         self.network.as_ref()?.bound().first().copied()
     }
+}
+
+/// What brings versions from the others.
+fn gatherer(
+    store: &Store,
+    region: &RegionView,
+    config: &Config,
+    (network, (repairs, thrift)): (&Arc<Network>, (&Repairs, &Arc<Thrift>)),
+) -> Gatherer<Network> {
+    let gathering = GatherConfig {
+        provider: region.slot().provider,
+        at_once_max: config.exchange.at_once_max,
+    };
+    let check = Arc::new(fitness::check);
+    let (sources, effects) = (Arc::clone(network), region.watch());
+    let (store, mending) = (store.clone(), (repairs.clone(), Arc::clone(thrift)));
+    Gatherer::new(store, sources, effects, gathering, check, mending)
 }
 
 /// Shows each version as soon as it is here, and only then tells the peers that it is.
@@ -204,16 +236,23 @@ async fn show_what_comes(
 }
 
 /// Says where this node is reached, or what has to be signed for that.
-async fn announce(region: &Arc<RegionView>, addresses: &[String]) -> anyhow::Result<()> {
-    if addresses.is_empty() {
+async fn announce(region: &Arc<RegionView>, reached: &Reached) -> anyhow::Result<()> {
+    if reached.nodes.is_empty() {
         return Ok(());
     }
-    match region.announce_addresses(addresses).await {
+    match region.announce_addresses(reached).await {
         Ok(true) => {}
         Ok(false) => {
             tracing::warn!("this node is no member, so the others do not hear where it is")
         }
         Err(WriteError::ToSign(_)) => {
+            let visitors = reached.visitors.iter().flatten();
+            let addresses: Vec<&str> = reached
+                .nodes
+                .iter()
+                .chain(visitors)
+                .map(String::as_str)
+                .collect();
             let addresses = addresses.join(" ");
             tracing::warn!(%addresses, "the region's record says another address of this node, and the provider's key has to sign the new one: `verge node list` shows what");
         }
@@ -231,8 +270,42 @@ async fn addresses(network: Option<&Network>, config: &Config) -> Vec<String> {
     }
     let found = network.reachable().await;
     let texts = found.iter().map(ToString::to_string);
-    texts
-        .take(verge_sync::record::body::ADDRESSES_MAX)
+    texts.take(ADDRESSES_MAX).collect()
+}
+
+/// Where visitors reach this node's HTTPS: where the steward says, or else the addresses that it
+/// listens on; those of `nodes`, where it listens on all or stands behind a router.
+fn visitors(nodes: &[String], listen: &Listen, https: &[SocketAddr]) -> Vec<String> {
+    if https.is_empty() || !listen.public_https.is_empty() {
+        return listen.public_https.clone();
+    }
+    let is_plain = |address: &SocketAddr| !address.ip().is_unspecified();
+    let port = |own: u16| listen.public_https_port.unwrap_or(own);
+    let own = https.first().map_or(443, SocketAddr::port);
+    let mut found: Vec<String> = if listen.public_nodes.is_empty() && https.iter().all(is_plain) {
+        let at = |address: &SocketAddr| SocketAddr::new(address.ip(), port(address.port()));
+        https
+            .iter()
+            .map(|address| at(address).to_string())
+            .collect()
+    } else {
+        let hosts = nodes.iter().filter_map(|place| place.rsplit_once(':'));
+        hosts
+            .map(|(host, _)| format!("{host}:{}", port(own)))
+            .collect()
+    };
+    let mut known = BTreeSet::new();
+    found.retain(|place| known.insert(place.clone()));
+    let mut room = PLACES_BYTES_MAX.saturating_sub(nodes.iter().map(String::len).sum());
+    let fits = |place: &String| {
+        let left = room.checked_sub(place.len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    found
+        .into_iter()
+        .take(ADDRESSES_MAX)
+        .take_while(fits)
         .collect()
 }
 
@@ -344,5 +417,47 @@ async fn fetch(store: &Store, network: &Network, digest: Digest) -> Option<Vec<u
             tracing::error!(?other, "a list could not be stored");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn visitors_are_sent_to_where_the_node_serves_them() {
+        let texts = |places: &[&str]| places.iter().map(|place| (*place).to_owned()).collect();
+        let check = |nodes: &[&str], listen: &Listen, https: &[&str], expected: &[&str]| {
+            let nodes: Vec<String> = texts(nodes);
+            let https: Vec<SocketAddr> = https.iter().map(|at| at.parse().unwrap()).collect();
+            let expected: Vec<String> = texts(expected);
+            assert_eq!(visitors(&nodes, listen, &https), expected);
+        };
+        let plain = Listen::default();
+        let interfaces = ["192.0.2.7:4420", "[2001:db8::7]:4420", "192.0.2.7:4421"];
+        let on_443 = ["192.0.2.7:443", "[2001:db8::7]:443"];
+        check(&interfaces, &plain, &["[::]:443"], &on_443);
+        check(&interfaces, &plain, &[], &[]);
+        let own = ["127.0.0.1:8443", "[::1]:8444"];
+        check(&interfaces, &plain, &own, &own);
+        let routed = Listen {
+            public_nodes: texts(&["node.example:4420"]),
+            public_https_port: Some(8443),
+            ..Listen::default()
+        };
+        let place = ["node.example:8443"];
+        check(&["node.example:4420"], &routed, &["10.0.0.2:443"], &place);
+        let told = Listen {
+            public_https: texts(&["web.example:443"]),
+            ..Listen::default()
+        };
+        check(&interfaces, &told, &["[::]:443"], &["web.example:443"]);
+        // A record has at most 2 KiB.
+        let long: Vec<String> = (0..8)
+            .map(|n| format!("{n}{}:1", "a".repeat(120)))
+            .collect();
+        let https = ["[::]:443".parse().unwrap()];
+        let found = visitors(&long, &plain, &https);
+        assert!((1..8).contains(&found.len()), "{found:?}");
     }
 }

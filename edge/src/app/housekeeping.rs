@@ -55,6 +55,11 @@ fn tell(damage: &Damage, repairs: &Repairs) {
     repairs.ask(damage.digest);
 }
 
+/// What a look at another node finds damaged here.
+pub(super) fn found_here(repairs: Repairs) -> impl Fn(&Damage) + Send + Sync {
+    move |damage| tell(damage, &repairs)
+}
+
 /// What a peer's request finds damaged: looked at on a thread of its own, since it reads the whole.
 pub(super) fn found_by_peers(store: Store, repairs: Repairs) -> impl Fn(Digest) + Send + Sync {
     move |blob| {

@@ -17,6 +17,8 @@ pub enum SiteCommand {
     Set(Set),
     /// List a site's deploys, newest first.
     Versions(Named),
+    /// Show how the nodes have served a site of late, roughly: what the others saw when they looked.
+    Uptime(Named),
     /// Put an earlier version in place again.
     Rollback(Rollback),
     /// Void what was deployed so far, but for one version: after a node has acted that should not have.
@@ -182,6 +184,7 @@ impl SiteCommand {
             Self::List(list) => ask(&list.data, &Request::SiteList),
             Self::Set(set) => set.run(),
             Self::Versions(Named { name, data }) => ask(&data, &Request::SiteVersions { name }),
+            Self::Uptime(Named { name, data }) => ask(&data, &Request::SiteUptime { name }),
             Self::Rollback(Rollback {
                 name,
                 version,

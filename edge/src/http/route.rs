@@ -184,7 +184,7 @@ fn file_at<'m>(manifest: &'m Manifest, target: &str) -> Option<Entry<'m>> {
 
 /// Where a file of the version is found with 200 by a visitor who sends nothing but the path;
 /// `None` if nobody can have it so.
-pub(super) fn address(manifest: &Manifest, rules: &RedirectIndex, file: &str) -> Option<String> {
+pub(crate) fn address(manifest: &Manifest, rules: &RedirectIndex, file: &str) -> Option<String> {
     let mut path = file_path(file);
     // Ours are one hop; where a rule sends a visitor is not the file's own address.
     for _hop in 0..2 {

@@ -11,7 +11,7 @@ use verge_sync::{Digest, SitePath};
 const PLAIN: &str = "a sample has few, short and valid paths";
 
 /// A manifest with these paths; each file's bytes are its own name.
-pub(super) fn manifest_of(paths: &[&str]) -> Manifest {
+pub(crate) fn manifest_of(paths: &[&str]) -> Manifest {
     let length = |path: &str| u64::try_from(path.len()).expect(PLAIN);
     let files: Vec<(&str, u64)> = paths.iter().map(|path| (*path, length(path))).collect();
     manifest_with(&files)

@@ -307,6 +307,7 @@ async fn node_body(joining: &Joining, keys: &NodeKeys, door: &Door, slot: Slot) 
         name: joining.node.clone(),
         proof: [0; 64],
         is_withdrawn: false,
+        visitors: Vec::new(),
     };
     body.proven(&joining.ticket.region, slot, &seed.transport_key())
 }

@@ -6,7 +6,7 @@
 
 use super::ticket::{ADDRESSES_MAX, Ticket};
 use super::words::six_words;
-use crate::region::{RegionView, WriteError, chain_records};
+use crate::region::{Reached, RegionView, WriteError, chain_records};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub struct Porter {
     store: Store,
     region: Arc<RegionView>,
     node: NodeId,
-    addresses: Vec<String>,
+    reached: Mutex<Reached>,
     tickets: Mutex<Vec<Issued>>,
     waiting: Seats<ProviderId, Asking>,
     /// Further nodes of this provider whose records its key, which is not here, has to sign.
@@ -144,7 +144,10 @@ impl Porter {
             store,
             region,
             node,
-            addresses,
+            reached: Mutex::new(Reached {
+                nodes: addresses,
+                visitors: None,
+            }),
             tickets: Mutex::new(tickets),
             waiting: Seats(Mutex::default()),
             unsigned: Seats(Mutex::default()),
@@ -156,7 +159,8 @@ impl Porter {
     /// # Errors
     /// [`InviteError`].
     pub async fn invite(&self, for_own_node: bool) -> Result<Ticket, InviteError> {
-        if self.addresses.is_empty() {
+        let Reached { nodes, .. } = self.reached();
+        if nodes.is_empty() {
             return Err(InviteError::NotListening);
         }
         let slot = match for_own_node {
@@ -175,7 +179,7 @@ impl Porter {
             },
             secret,
             node: self.node,
-            addresses: self.addresses.iter().take(ADDRESSES_MAX).cloned().collect(),
+            addresses: nodes.into_iter().take(ADDRESSES_MAX).collect(),
             slot,
         };
         let issued = Issued {
@@ -215,8 +219,15 @@ impl Porter {
 
     /// Where this node is reached.
     #[must_use]
-    pub fn addresses(&self) -> &[String] {
-        &self.addresses
+    pub fn reached(&self) -> Reached {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.clone()
+    }
+
+    /// Visitors are served at these addresses from now on.
+    pub fn serves_visitors_at(&self, addresses: Vec<String>) {
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.visitors = Some(addresses);
     }
 
     /// The further nodes of this provider that wait for the signature of its key, with what it has

@@ -45,6 +45,15 @@ pub struct StepChange {
     pub account_bytes_max: Option<u64>,
 }
 
+/// Where a node is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// By other nodes, over UDP.
+    pub nodes: Vec<String>,
+    /// By visitors, over HTTPS; none while nothing is known of that, and what was said stays.
+    pub visitors: Option<Vec<String>>,
+}
+
 /// What became of a proposal or a vote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
@@ -244,19 +253,21 @@ impl RegionView {
     /// [`WriteError`]; [`WriteError::ToSign`] where the provider's key is elsewhere.
     pub async fn announce_addresses(
         self: &Arc<Self>,
-        addresses: &[String],
+        reached: &Reached,
     ) -> Result<bool, WriteError> {
         let effect = self.effect();
         let Some(node) = effect.nodes.get(&self.keys.node()).filter(|n| n.is_member) else {
             return Ok(false);
         };
-        if node.body.addresses == addresses {
-            return Ok(true);
-        }
+        let visitors = reached.visitors.as_ref().unwrap_or(&node.body.visitors);
         let body = Node {
-            addresses: addresses.to_vec(),
+            addresses: reached.nodes.clone(),
+            visitors: visitors.clone(),
             ..node.body.clone()
         };
+        if node.body == body {
+            return Ok(true);
+        }
         self.add_node(node.slot, body).await?;
         Ok(true)
     }

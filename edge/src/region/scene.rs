@@ -109,6 +109,7 @@ impl Scene {
             name: format!("node {number}"),
             proof: [0; 64],
             is_withdrawn: false,
+            visitors: Vec::new(),
         };
         let body = body.proven(&self.parameters.region, slot(number), &seed.transport_key());
         let effect = self.effect();

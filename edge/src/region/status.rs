@@ -2,6 +2,7 @@
 
 use super::RegionView;
 use crate::belief::Belief;
+use crate::watch::Watched;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use verge_sync::id::{NodeId, ProviderId, RecordId};
@@ -93,6 +94,8 @@ pub struct PeerLine {
     pub record_count: Option<u32>,
     /// How far its clock is ahead of ours.
     pub clock_ahead_s: Option<i64>,
+    /// What was seen of what it serves.
+    pub watched: Watched,
 }
 
 /// A step that waits.
@@ -127,8 +130,12 @@ impl RegionView {
             .is_some_and(|head| shelf.holds(&head.body().version))
     }
 
-    /// How things stand; `wall_s` and `belief` are the clock's.
-    pub async fn status(&self, wall_s: u64, belief: Belief) -> Status {
+    /// How things stand; `wall_s` and `belief` are the clock's, `watched` is what was seen of a node.
+    pub async fn status(
+        &self,
+        (wall_s, belief): (u64, Belief),
+        watched: impl Fn(&NodeId) -> Watched,
+    ) -> Status {
         let core = self.replica.lock().await;
         let holding = core.exchange().holding();
         let effect = std::sync::Arc::clone(holding.effect());
@@ -144,8 +151,10 @@ impl RegionView {
         drop(core);
         let others = effect.nodes.values();
         let others = others.filter(|node| node.is_member && node.id != self.keys.node());
-        let peers =
-            others.map(|node| peer_line(&effect, node, links.get(&node.id), (now_ms, own, wall_s)));
+        let peers = others.map(|node| {
+            let link = links.get(&node.id);
+            peer_line(&effect, node, link, (now_ms, own, wall_s), &watched)
+        });
         let current = effect.chain.current();
         let sites = effect.sites.values().filter(|site| !site.ended);
         let sites: Vec<&SiteEffect> = sites.collect();
@@ -197,6 +206,7 @@ fn peer_line(
     node: &NodeEffect,
     link: Option<&(u64, Option<Signal>)>,
     (now_ms, own, wall_s): (u64, Signal, u64),
+    watched: impl Fn(&NodeId) -> Watched,
 ) -> PeerLine {
     let signal = link.and_then(|(_, signal)| *signal);
     PeerLine {
@@ -209,6 +219,7 @@ fn peer_line(
             let ahead = i128::from(signal.wall_s) - i128::from(wall_s);
             i64::try_from(ahead).unwrap_or(i64::MAX)
         }),
+        watched: watched(&node.id),
     }
 }
 
@@ -319,7 +330,12 @@ impl PeerLine {
             (Some(seconds), None) => format!("connected for {seconds} s"),
         };
         let (name, id) = (&self.node.name, short(&self.node.id));
-        format!("peer       {name} of {} ({id}): {state}", self.provider)
+        let seen = self.watched.words();
+        let seen = seen.map_or_else(String::new, |words| format!("; {words}"));
+        format!(
+            "peer       {name} of {} ({id}): {state}{seen}",
+            self.provider
+        )
     }
 }
 

@@ -93,6 +93,7 @@ fn node_lines(node: &Node) -> Vec<String> {
     vec![
         format!("node      {}", node.id),
         format!("addresses {:?}", node.addresses),
+        format!("visitors  {:?}", node.visitors),
     ]
 }
 

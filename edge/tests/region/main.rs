@@ -36,6 +36,7 @@ mod look;
 mod names;
 mod namespaces;
 mod power;
+mod probes;
 mod records;
 mod scene;
 mod soak;

@@ -11,7 +11,7 @@ use super::turns::Turns;
 use super::{FetchError, Size, Sources};
 use crate::clock::stopwatch;
 use crate::digest::Digest;
-use crate::id::{ProviderId, Version};
+use crate::id::{NodeId, ProviderId, Version};
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::record::Effect;
 use crate::store::{Batch, Store, StoreError};
@@ -270,7 +270,7 @@ impl<S: Sources> Gatherer<S> {
 
     fn settle(&mut self, item: &Item, brought: Result<(), Unbrought>) {
         match (item, brought) {
-            (Item::History(sequence), Ok(())) => {
+            (Item::History { sequence, .. }, Ok(())) => {
                 self.histories
                     .send_if_modified(|histories| histories.insert(*sequence));
             }
@@ -329,12 +329,21 @@ impl<S: Sources> Shared<S> {
                 sequence,
                 bytes,
                 known,
+                origin,
                 ..
             } => {
-                self.bring_version(*version, (*sequence, *bytes), *known)
+                let holders = self.holders(version, *origin);
+                self.bring_version((*version, *known), (*sequence, *bytes), &holders)
                     .await
             }
-            Item::History(sequence) => self.bring_history(*sequence).await,
+            Item::History {
+                sequence,
+                version,
+                origin,
+            } => {
+                let holders = self.holders(version, *origin);
+                self.bring_history(*sequence, &holders).await
+            }
             Item::Blob(blob) => {
                 let _pin = self.store.pin([*blob]);
                 let size = Size::AtMost(BLOB_BYTES_MAX);
@@ -343,27 +352,33 @@ impl<S: Sources> Shared<S> {
         }
     }
 
+    /// Who has a version and its history, as far as is known.
+    fn holders(&self, version: &Version, origin: NodeId) -> BTreeSet<NodeId> {
+        let mut holders = self.sources.holders(version);
+        holders.insert(origin);
+        holders
+    }
+
     /// Every blob of the version, then the look at it, then the shelf.
     async fn bring_version(
         &self,
-        version: Version,
+        (version, known): (Version, Option<Version>),
         (sequence, bytes): (Digest, u64),
-        known: Option<Version>,
+        holders: &BTreeSet<NodeId>,
     ) -> Result<(), Unbrought> {
         let _pin = self.store.pin([sequence, version.digest()]);
-        let holders = self.sources.holders(&version);
         let listed = Size::AtMost(SEQUENCE_BYTES_MAX);
-        self.bring_blob(sequence, listed, &holders).await?;
+        self.bring_blob(sequence, listed, holders).await?;
         if let Some(known) = known {
-            self.bring_change(version, known, &holders).await?;
+            self.bring_change(version, known, holders).await?;
         }
-        self.bring_blob(version.digest(), Size::AtMost(MANIFEST_BYTES_MAX), &holders)
+        self.bring_blob(version.digest(), Size::AtMost(MANIFEST_BYTES_MAX), holders)
             .await?;
         let manifest = self.manifest(version, sequence, bytes).await?;
         self.find_room(&manifest)?;
         let _pin = self.store.pin(manifest.blobs().map(|blob| blob.digest));
         for blob in manifest.blobs() {
-            self.bring_blob(blob.digest, Size::Exactly(blob.bytes), &holders)
+            self.bring_blob(blob.digest, Size::Exactly(blob.bytes), holders)
                 .await?;
         }
         let (store, check) = (self.store.clone(), Arc::clone(&self.check));
@@ -423,11 +438,14 @@ impl<S: Sources> Shared<S> {
         Ok(manifest)
     }
 
-    async fn bring_history(&self, sequence: Digest) -> Result<(), Unbrought> {
+    async fn bring_history(
+        &self,
+        sequence: Digest,
+        holders: &BTreeSet<NodeId>,
+    ) -> Result<(), Unbrought> {
         let _pin = self.store.pin([sequence]);
         let bytes_max = HISTORY_COUNT_MAX * 32;
-        let nobody = BTreeSet::new();
-        self.bring_blob(sequence, Size::AtMost(bytes_max), &nobody)
+        self.bring_blob(sequence, Size::AtMost(bytes_max), holders)
             .await?;
         let listed = self.read(sequence, bytes_max).await?;
         let bundles = listed.chunks_exact(32);
@@ -439,7 +457,7 @@ impl<S: Sources> Shared<S> {
             .collect();
         let _pin = self.store.pin(bundles.iter().copied());
         for bundle in bundles {
-            self.bring_blob(bundle, Size::AtMost(BLOB_BYTES_MAX), &nobody)
+            self.bring_blob(bundle, Size::AtMost(BLOB_BYTES_MAX), holders)
                 .await?;
         }
         Ok(())
@@ -465,7 +483,7 @@ impl<S: Sources> Shared<S> {
         &self,
         digest: Digest,
         size: Size,
-        holders: &BTreeSet<crate::id::NodeId>,
+        holders: &BTreeSet<NodeId>,
     ) -> Result<(), Unbrought> {
         if self.is_here(digest, size)? {
             return Ok(());
@@ -502,7 +520,7 @@ impl<S: Sources> Shared<S> {
         &self,
         version: Version,
         known: Version,
-        holders: &BTreeSet<crate::id::NodeId>,
+        holders: &BTreeSet<NodeId>,
     ) -> Result<(), Unbrought> {
         let digest = version.digest();
         let _turn = self.turns.turn(digest).await;
@@ -532,7 +550,7 @@ impl<S: Sources> Shared<S> {
     }
 
     /// Whom to ask, best first.
-    fn ranked(&self, holders: &BTreeSet<crate::id::NodeId>) -> Vec<crate::id::NodeId> {
+    fn ranked(&self, holders: &BTreeSet<NodeId>) -> Vec<NodeId> {
         let (peers, mut memory) = (self.sources.peers(), self.memory());
         memory.forget(&peers, stopwatch());
         memory.rank(&peers, holders, stopwatch())
@@ -548,12 +566,7 @@ impl<S: Sources> Shared<S> {
         Ok(bytes.is_some_and(|bytes| size.admits(bytes)))
     }
 
-    async fn fetch(
-        &self,
-        peer: crate::id::NodeId,
-        digest: Digest,
-        size: Size,
-    ) -> Result<(), FetchError> {
+    async fn fetch(&self, peer: NodeId, digest: Digest, size: Size) -> Result<(), FetchError> {
         self.has_partials.store(true, Ordering::Relaxed);
         let mut partial = self.store.partial(digest)?;
         let is_too_long = match size {

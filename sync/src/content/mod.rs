@@ -2,7 +2,7 @@
 //!
 //! Records say which versions there are; [`Gatherer`] brings those that are not here, blob by blob,
 //! from peers that have them, and puts a version on the shelf when all of it is here and was
-//! checked. What it brings next is decided in [`plan`], which is pure. How bytes travel stands behind
+//! checked. What it brings next is decided in `plan`, which is pure. How bytes travel stands behind
 //! [`Sources`]: iroh-blobs between nodes, a play of liars and laggards in the tests.
 
 mod gather;

@@ -28,9 +28,17 @@ pub(super) enum Item {
         bytes: u64,
         /// The newest version of the site that is here: what both share was checked.
         known: Option<Version>,
+        /// The node that put it in place: it has it before it can say so.
+        origin: NodeId,
     },
     /// The git history of a deploy: its flat sequence of bundles.
-    History(Digest),
+    History {
+        sequence: Digest,
+        /// What the same nodes have.
+        version: Version,
+        /// See there.
+        origin: NodeId,
+    },
     /// A blob that was here and is lost.
     Blob(Digest),
 }
@@ -40,7 +48,8 @@ impl Item {
     pub(super) fn key(&self) -> Digest {
         match self {
             Self::Version { version, .. } => version.digest(),
-            Self::History(digest) | Self::Blob(digest) => *digest,
+            Self::History { sequence, .. } => *sequence,
+            Self::Blob(digest) => *digest,
         }
     }
 }
@@ -98,6 +107,7 @@ pub(super) fn missing(effect: &Effect, here: &Here<'_>, arrivals: &mut Arrivals)
         for (index, deploy) in site.kept_newest(kept_count).enumerate() {
             let is_head = index == 0 || (heads > 1 && site.tips.contains(&deploy.id()));
             let body = deploy.body();
+            let origin = NodeId::from_bytes(*deploy.record().envelope().author.as_bytes());
             let arrival = arrivals.of.get(&body.version).copied().unwrap_or(0);
             let rank = |class: u8| (class, u64::MAX - arrival, body.blobs_bytes);
             let is_missing = !(here.is_whole)(&body.version)
@@ -111,6 +121,7 @@ pub(super) fn missing(effect: &Effect, here: &Here<'_>, arrivals: &mut Arrivals)
                     sequence: body.blobs,
                     bytes: body.blobs_bytes,
                     known,
+                    origin,
                 };
                 ranked.push((rank(if is_head { 0 } else { 2 }), item));
             }
@@ -119,7 +130,12 @@ pub(super) fn missing(effect: &Effect, here: &Here<'_>, arrivals: &mut Arrivals)
                 && !here.histories.contains(&history)
                 && seen.insert(history)
             {
-                ranked.push((rank(if is_head { 1 } else { 3 }), Item::History(history)));
+                let item = Item::History {
+                    sequence: history,
+                    version: body.version,
+                    origin,
+                };
+                ranked.push((rank(if is_head { 1 } else { 3 }), item));
             }
         }
     }

@@ -7,6 +7,7 @@
 use super::blobs::{Asker, Outlet, SENDING_PER_PEER_MAX};
 use super::changes::Changes;
 use super::lists;
+use super::pieces::{Piece, Prover};
 use super::reach::is_near;
 use super::receipts::Receipts;
 use super::replica::Replica;
@@ -34,6 +35,8 @@ pub(super) enum Ask {
     Receipts,
     /// What the second manifest differs in from the first.
     Change(Digest, Digest),
+    /// The proof that a piece of a blob is there.
+    Piece(Piece),
 }
 
 impl Ask {
@@ -46,6 +49,7 @@ impl Ask {
             Self::Change(base, wanted) => {
                 [&[3], base.as_bytes().as_slice(), wanted.as_bytes()].concat()
             }
+            Self::Piece(piece) => [vec![4], piece.encode()].concat(),
         }
     }
 
@@ -60,6 +64,7 @@ impl Ask {
                 let digest = |bytes: &[u8]| Some(Digest::from_bytes(bytes.try_into().ok()?));
                 Some(Self::Change(digest(base)?, digest(wanted)?))
             }
+            (4, piece) => Some(Self::Piece(Piece::decode(piece)?)),
             _ => None,
         }
     }
@@ -82,6 +87,7 @@ pub(super) struct Answers {
     pub(super) outlet: Outlet,
     pub(super) changes: Changes,
     pub(super) receipts: Receipts,
+    pub(super) prover: Prover,
 }
 
 impl Answers {
@@ -120,6 +126,7 @@ impl Answers {
             Some(Ask::Blob) => self.outlet.answer(send, receive, &asker).await,
             Some(Ask::Change(base, wanted)) => self.changes.answer(send, (base, wanted)).await,
             Some(Ask::Receipts) => self.receipts.hear(peer, receive).await,
+            Some(Ask::Piece(piece)) => self.prover.answer(peer, send, piece).await,
             // Something of a later release: whoever asks gets nothing.
             None => Ok(()),
         }
@@ -143,7 +150,19 @@ mod tests {
     #[test]
     fn what_is_asked_is_understood_and_nothing_else() {
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
-        let asks = [Ask::List(a), Ask::Blob, Ask::Receipts, Ask::Change(a, b)];
+        let piece = Piece {
+            nonce: [1; 32],
+            blob: b,
+            offset: 2,
+            bytes: 3,
+        };
+        let asks = [
+            Ask::List(a),
+            Ask::Blob,
+            Ask::Receipts,
+            Ask::Change(a, b),
+            Ask::Piece(piece),
+        ];
         for ask in asks {
             let mut bytes = ask.encode();
             assert_eq!(Ask::decode(&bytes), Some(ask));

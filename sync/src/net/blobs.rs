@@ -49,6 +49,9 @@ const WRITE_BYTES: usize = 1 << 20;
 const TREES_BYTES_MAX: usize = 4 << 20;
 /// 16 KiB that take longer, or a peer that takes none for so long, and the transfer ends.
 pub const STALL_TIME: Duration = Duration::from_secs(20);
+/// A peer that is there says within this how long the blob is, also where it first reads 100 MiB for
+/// that; one that is gone holds up nothing for longer.
+const ANSWER_TIME: Duration = Duration::from_secs(4);
 /// A source that gives less than this over [`SLOW_TIME`] is left for another.
 const SLOW_BYTES_PER_SECOND: u64 = 2 << 10;
 const SLOW_TIME: Duration = Duration::from_secs(30);
@@ -388,7 +391,8 @@ async fn receive(
 ) -> Result<(), FetchError> {
     let first = ChunkNum(partial.bytes() / CHUNK_BYTES);
     let begun = begin(connection, partial.digest(), first);
-    let (mut content, found) = limits.in_time(begun).await??;
+    let begun = tokio::time::timeout(limits.stall_time.min(ANSWER_TIME), begun);
+    let (mut content, found) = begun.await.map_err(|_elapsed| FetchError::Slow)??;
     if !size.admits(found) {
         drop(content);
         return Err(other_size(connection, (partial.digest(), found), limits).await?);

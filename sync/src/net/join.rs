@@ -418,6 +418,7 @@ mod tests {
             name: "attic".to_owned(),
             proof: [0; 64],
             is_withdrawn: false,
+            visitors: Vec::new(),
         };
         let words = ("Co-op".to_owned(), "mail@example.org".to_owned());
         Ask {

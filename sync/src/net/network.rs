@@ -11,6 +11,7 @@ use super::changes::{self, Changes};
 use super::endpoint::{Close, Endpoint, EndpointError, JOIN_ALPN, RECORDS_ALPN, close, node_id};
 use super::join::Caller;
 use super::lists;
+use super::pieces::{self, Piece, PieceError, Prover};
 use super::reach::{LINKS_MAX, Other, is_near, sought, to_dial};
 use super::receipts::Receipts;
 use super::replica::Replica;
@@ -22,9 +23,10 @@ use crate::id::{NodeId, Version};
 use crate::keys::Seed;
 use crate::record::Effect;
 use crate::store::{Partial, Store};
+use iroh::TransportAddr;
 use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -69,7 +71,7 @@ pub struct NetworkConfig {
     pub send_bytes_per_second_max: u64,
     /// See there.
     pub receive_bytes_per_second_max: u64,
-    /// A peer that sends or takes nothing of a blob for so long is left; [`STALL_TIME`] but in
+    /// A peer that sends or takes nothing of a blob for so long is left; [`super::STALL_TIME`] but in
     /// tests.
     pub stall_time: Duration,
 }
@@ -123,6 +125,7 @@ impl Network {
     ) -> Result<Self, EndpointError> {
         let endpoint = Endpoint::bind(seed, &config.listen).await?;
         let changes = Changes::new(config.store.clone(), config.stall_time);
+        let prover = Prover::new(seed.node_id(), config.store.clone());
         let outlet = Outlet::new(
             config.store,
             (config.send_bytes_per_second_max, config.stall_time),
@@ -133,6 +136,7 @@ impl Network {
             outlet,
             changes,
             receipts: Receipts::default(),
+            prover,
         };
         let shared = Arc::new(Shared {
             me: seed.node_id(),
@@ -188,6 +192,33 @@ impl Network {
             }
         }
         None
+    }
+
+    /// Asks `peer` to prove that it holds a piece of a blob; gives what it says, to be compared with
+    /// [`Piece::proof`], or none if it says that the piece is not there.
+    ///
+    /// # Errors
+    /// [`PieceError`]: it says nothing of it.
+    pub async fn ask_piece(
+        &self,
+        peer: NodeId,
+        piece: Piece,
+    ) -> Result<Option<Digest>, PieceError> {
+        let connection = self.shared.connection(peer);
+        let connection = connection.map_err(|_gone| PieceError::NotConnected)?;
+        pieces::ask(&connection, piece).await
+    }
+
+    /// Where `peer` is seen now, if it is connected.
+    #[must_use]
+    pub fn seen_at(&self, peer: &NodeId) -> Option<IpAddr> {
+        let connection = self.shared.connection(*peer).ok()?;
+        let paths = connection.paths();
+        let selected = paths.iter().find(|path| path.is_selected())?;
+        match selected.remote_addr() {
+            TransportAddr::Ip(address) => Some(address.ip().to_canonical()),
+            _ => None,
+        }
     }
 
     /// A number that changes whenever a receipt comes or goes.

@@ -64,7 +64,8 @@ fn pair(one: NodeId, other: NodeId) -> Digest {
 }
 
 /// Whether the address is one of a network at home or in the same building.
-pub(super) fn is_near(address: &SocketAddr) -> bool {
+#[must_use]
+pub fn is_near(address: &SocketAddr) -> bool {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),

@@ -12,6 +12,7 @@ mod scene;
 
 mod content;
 mod member;
+mod pieces;
 mod rogue;
 mod source;
 mod together;

@@ -8,6 +8,7 @@ use crate::scene::{
 };
 use std::path::PathBuf;
 use verge_sync::keys::Seed;
+use verge_sync::record::body::Node;
 use verge_sync::record::cbor::Map;
 use verge_sync::record::{
     Acme, Actors, Author, AuthorId, Body, Cause, Draft, GitSource, HostProof, Kind, NameKind,
@@ -96,7 +97,18 @@ pub(crate) fn all() -> Vec<(&'static str, Record)> {
             "vote-withdrawn",
             node.host_vote(&effect, target, Vote::Withdrawn).unwrap(),
         ),
+        ("node-visitors", visited(&mut provider, &effect)),
     ]
+}
+
+/// A node that says where visitors find it.
+fn visited(provider: &mut Author, effect: &Effect) -> Record {
+    let body = Node {
+        visitors: vec!["192.0.2.7:443".to_owned(), "web.example:8443".to_owned()],
+        ..node_body(0)
+    };
+    let body = body.proven(&effect.region, slot(0), &seed(0).transport_key());
+    provider.node_record(effect, slot(0), body).unwrap()
 }
 
 fn named(node: &mut Author, effect: &Effect, account: AccountId, site: SiteId) -> Record {

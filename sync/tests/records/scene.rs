@@ -92,6 +92,7 @@ pub(crate) fn node_body(number: u8) -> Node {
         name: format!("node {number}"),
         proof: [0; 64],
         is_withdrawn: false,
+        visitors: Vec::new(),
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Node {
     pub proof: [u8; 64],
     /// Whether its provider has taken it out of the region.
     pub is_withdrawn: bool,
+    /// `address:port` of its HTTPS for visitors, best first; empty where it has none, or says of
+    /// none.
+    pub visitors: Vec<String>,
 }
 
 /// What a node's transport key signs to say that it belongs to `slot` with these keys.
@@ -68,33 +71,43 @@ impl Node {
     }
 
     pub(super) fn decode(fields: &Fields<'_>) -> Result<Self, FieldError> {
-        let addresses = fields.texts(3, ADDRESSES_MAX)?;
-        if addresses
-            .iter()
-            .any(|a| a.len() > ADDRESS_BYTES_MAX || a.chars().any(char::is_control))
-        {
-            return Err(FieldError::Value(3));
-        }
         Ok(Self {
             id: NodeId::from_bytes(fields.fixed(0)?),
             record_key: fields.fixed(1)?,
             sealing_key: fields.fixed(2)?,
-            addresses,
+            addresses: addresses(fields, 3)?,
             name: fields.text(4, NAME_BYTES_MAX)?,
             proof: fields.fixed(5)?,
             is_withdrawn: fields.flag(6)?,
+            visitors: addresses(fields, 7)?,
         })
     }
 
     pub(super) fn encode(&self) -> Map {
-        Map::new()
+        let map = Map::new()
             .bytes(0, self.id.as_bytes())
             .bytes(1, &self.record_key)
             .bytes(2, &self.sealing_key)
             .texts(3, &self.addresses)
             .text(4, &self.name)
             .bytes(5, &self.proof)
-            .flag(6, self.is_withdrawn)
+            .flag(6, self.is_withdrawn);
+        if self.visitors.is_empty() {
+            map
+        } else {
+            map.texts(7, &self.visitors)
+        }
+    }
+}
+
+fn addresses(fields: &Fields<'_>, key: u64) -> Result<Vec<String>, FieldError> {
+    let addresses = fields.texts(key, ADDRESSES_MAX)?;
+    let is_one =
+        |text: &String| text.len() <= ADDRESS_BYTES_MAX && !text.chars().any(char::is_control);
+    if addresses.iter().all(is_one) {
+        Ok(addresses)
+    } else {
+        Err(FieldError::Value(key))
     }
 }
 
