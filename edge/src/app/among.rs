@@ -334,7 +334,7 @@ async fn keep_lists(store: Store, region: Arc<RegionView>, network: Option<Arc<N
     }
 }
 
-async fn fetch(store: &Store, network: &Network, digest: verge_sync::Digest) -> Option<Vec<u8>> {
+async fn fetch(store: &Store, network: &Network, digest: Digest) -> Option<Vec<u8>> {
     let bytes = network.fetch_list(digest).await?;
     let (blobs, kept) = (store.clone(), bytes.clone());
     let put = tokio::task::spawn_blocking(move || blobs.blobs().put(&kept)).await;

@@ -117,7 +117,7 @@ impl Site {
             ..Batch::default()
         };
         member.store.records().write(batch).unwrap().await.unwrap();
-        let held = shown(&member.effect(), &member.store);
+        let held = shown(&member.effect(), &member.store, &BTreeSet::new());
         member.network.tell(held);
     }
 
