@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use verge_sync::Digest;
 use verge_sync::clock::Clock;
-use verge_sync::content::{GatherConfig, Gatherer, Repairs, Sources as _, Thrift, shown};
+use verge_sync::content::{GatherConfig, Gatherer, Nobody, Repairs, Sources, Thrift, shown};
 use verge_sync::id::ProviderId;
 use verge_sync::net::{Network, NetworkConfig, STALL_TIME, Wall};
 use verge_sync::record::RemovalList;
@@ -99,16 +99,16 @@ impl Among {
             Arc::clone(region),
             network.clone(),
         ));
-        if let Some(network) = &network {
-            let mending = (&repairs, thrift);
-            let gatherer = gatherer(store, region, config, (network, mending));
-            tasks.spawn(show_what_comes(
-                store.clone(),
-                Arc::clone(region),
-                Arc::clone(network),
-                gatherer.histories(),
-            ));
-            tasks.spawn(gatherer.run());
+        let gathering = Gathering {
+            store,
+            region,
+            config,
+            repairs: &repairs,
+            thrift,
+        };
+        match &network {
+            Some(network) => gathering.start(network, &mut tasks),
+            None => gathering.start(&Arc::new(Nobody::default()), &mut tasks),
         }
         let store = (store.clone(), Arc::clone(thrift));
         let membership = Membership::new(store, porter, clock, (blocked, watched));
@@ -193,28 +193,45 @@ impl Among {
     }
 }
 
-/// What brings versions from the others.
-fn gatherer(
-    store: &Store,
-    region: &RegionView,
-    config: &Config,
-    (network, (repairs, thrift)): (&Arc<Network>, (&Repairs, &Arc<Thrift>)),
-) -> Gatherer<Network> {
-    let gathering = GatherConfig {
-        provider: region.slot().provider,
-        at_once_max: config.exchange.at_once_max,
-    };
-    let check = Arc::new(fitness::check);
-    let (sources, effects) = (Arc::clone(network), region.watch());
-    let (store, mending) = (store.clone(), (repairs.clone(), Arc::clone(thrift)));
-    Gatherer::new(store, sources, effects, gathering, check, mending)
+/// What brings versions from the others. Where there are no others, versions that lie here whole and
+/// were not checked are.
+struct Gathering<'a> {
+    store: &'a Store,
+    region: &'a Arc<RegionView>,
+    config: &'a Config,
+    repairs: &'a Repairs,
+    thrift: &'a Arc<Thrift>,
+}
+
+impl Gathering<'_> {
+    fn start<S: Sources>(&self, sources: &Arc<S>, tasks: &mut JoinSet<()>) {
+        let gathering = GatherConfig {
+            provider: self.region.slot().provider,
+            at_once_max: self.config.exchange.at_once_max,
+        };
+        let gatherer = Gatherer::new(
+            self.store.clone(),
+            Arc::clone(sources),
+            self.region.watch(),
+            gathering,
+            Arc::new(fitness::check),
+            (self.repairs.clone(), Arc::clone(self.thrift)),
+        );
+        tasks.spawn(show_what_comes(
+            self.store.clone(),
+            Arc::clone(self.region),
+            Arc::clone(sources),
+            gatherer.histories(),
+        ));
+        tasks.spawn(gatherer.run());
+    }
 }
 
 /// Shows each version as soon as it is here, and only then tells the peers that it is.
-async fn show_what_comes(
+async fn show_what_comes<S: Sources>(
     store: Store,
     region: Arc<RegionView>,
-    network: Arc<Network>,
+    sources: Arc<S>,
     mut histories: watch::Receiver<BTreeSet<Digest>>,
 ) {
     let (mut shelf, mut effects) = (store.shelf().changes(), region.watch());
@@ -226,7 +243,7 @@ async fn show_what_comes(
             region.replica().show_again().await;
             last_shown = now;
         }
-        network.tell(versions);
+        sources.tell(versions);
         tokio::select! {
             changed = shelf.changed() => if changed.is_err() { return },
             changed = effects.changed() => if changed.is_err() { return },

@@ -57,7 +57,13 @@ pub(super) fn thrift(store: &Store, bytes_max: u64) -> Result<Thrift, StoreError
             .collect(),
         _ => BTreeSet::new(),
     };
-    Ok(Thrift::new(bytes_max, given_up))
+    let thrift = Thrift::new(bytes_max, given_up);
+    if bytes_max > 0 {
+        // Until it is weighed what is kept: all that is here.
+        let held = store.blobs().list()?;
+        thrift.add(held.iter().map(|blob| blob.bytes).sum());
+    }
+    Ok(thrift)
 }
 
 impl Collection {

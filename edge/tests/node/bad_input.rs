@@ -1,6 +1,7 @@
 //! What a hostile or unlucky push gets: a clear sentence, nothing lost, the last version served.
 
 use crate::harness::{Node, Publisher, page, text};
+use crate::support::sample::noise;
 use std::io::Write;
 use std::process::Stdio;
 
@@ -118,6 +119,39 @@ fn zeros_of_600_megabytes_in_a_small_pack() {
         &publisher,
         "zeros.bin has 629145600 bytes, a file may have 104857600: make it smaller or leave it out",
     );
+}
+
+/// All sites of an account together, and the room of the node, are looked at before anything is put
+/// in place.
+#[test]
+fn more_than_the_account_or_the_node_has_room_for() {
+    let (mut node, publisher) = node_with_page();
+    publisher.write("noise.bin", noise(1, 900_000));
+    publisher.commit("noise");
+    publisher.push_ok(&node, "steady", "main");
+    node.verge_ok(&["site", "create", "second", "--owner", "ana"]);
+    node.verge_ok(&["region", "propose", "--account-bytes-max=1000000"]);
+    publisher.write("noise.bin", noise(2, 900_000));
+    publisher.commit("more");
+    let said = publisher.push_refused(&node, "second", "main");
+    assert!(said.contains("the account's sites take 18"), "{said}");
+    assert!(said.contains("all together may have 1000000"), "{said}");
+    // In its own place it is not too much.
+    publisher.push_ok(&node, "steady", "main");
+
+    node.verge_ok(&["region", "propose", "--account-bytes-max=9000000"]);
+    node.stop();
+    let config = node.data().join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let small = text.replace("\nbytes_max = 0", "\nbytes_max = 2000000");
+    std::fs::write(&config, small).unwrap();
+    node.restart();
+    let said = publisher.push_refused(&node, "second", "main");
+    assert!(
+        said.contains("this node's room for sites is used up"),
+        "{said}"
+    );
+    assert!(page(&node, "steady.sites.localhost", "/").is_ok());
 }
 
 #[test]

@@ -61,6 +61,50 @@ pub trait Sources: Send + Sync + 'static {
     fn tell(&self, versions: BTreeSet<Version>);
 }
 
+/// No peers at all: a node that stays alone.
+#[derive(Debug)]
+pub struct Nobody(watch::Sender<u64>);
+
+impl Default for Nobody {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Sources for Nobody {
+    fn peers(&self) -> Vec<Source> {
+        Vec::new()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+
+    async fn fetch(
+        &self,
+        _peer: NodeId,
+        _size: Size,
+        _partial: &mut Partial,
+    ) -> Result<(), FetchError> {
+        Err(FetchError::NotThere)
+    }
+
+    async fn fetch_change(
+        &self,
+        _peer: NodeId,
+        _base: (Digest, Vec<u8>),
+        _wanted: Digest,
+    ) -> Result<Option<Vec<u8>>, FetchError> {
+        Ok(None)
+    }
+
+    fn holders(&self, _version: &Version) -> BTreeSet<NodeId> {
+        BTreeSet::new()
+    }
+
+    fn tell(&self, _versions: BTreeSet<Version>) {}
+}
+
 /// What peers are told that it is here: heads and other tips, as far as they are on the shelf and
 /// their git histories are here too, so that a push can go on at whoever gives a receipt.
 #[must_use]

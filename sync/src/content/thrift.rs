@@ -130,7 +130,7 @@ impl Thrift {
     }
 
     /// So much more is used.
-    pub(super) fn add(&self, bytes: u64) {
+    pub fn add(&self, bytes: u64) {
         let mut state = self.state();
         state.used_bytes = state.used_bytes.saturating_add(bytes);
     }
