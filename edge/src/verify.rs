@@ -271,8 +271,9 @@ impl Look<'_, '_> {
         let name = site_label(effect, site);
         let mut seen = BTreeSet::new();
         let mut known: Option<Manifest> = None;
-        for deploy in site.kept().map(DeployEffect::body) {
+        for deploy in site.kept() {
             self.note_lost_history(site.id, deploy)?;
+            let deploy = deploy.body();
             if !seen.insert(deploy.version) {
                 continue;
             }
@@ -309,14 +310,27 @@ impl Look<'_, '_> {
         Ok(())
     }
 
-    /// What was found damaged of a history touches its site. What is only missing of one may be on
-    /// its way.
-    fn note_lost_history(&mut self, site: SiteId, deploy: &Deploy) -> Result<(), VerifyError> {
+    /// What is lost of a history touches its site. What is only missing of one that another node
+    /// took may be on its way.
+    fn note_lost_history(
+        &mut self,
+        site: SiteId,
+        deploy: &DeployEffect,
+    ) -> Result<(), VerifyError> {
+        let author = deploy.record().envelope().author;
+        let is_own = author.as_bytes() == self.region.keys().node().as_bytes();
         let mut history = BTreeSet::new();
-        self.region.add_history(deploy, &mut history)?;
+        self.region.add_history(deploy.body(), &mut history)?;
         for digest in history {
+            let is_missing = is_own
+                && !self.store.blobs().contains(&digest)?
+                && self.is_still_kept(site, deploy.body());
+            if is_missing {
+                self.lose(digest, None);
+            }
             if let Some(lost) = self.lost.get_mut(&digest) {
-                lost.touches.entry(site).or_default().insert(deploy.version);
+                let touched = lost.touches.entry(site).or_default();
+                touched.insert(deploy.body().version);
             }
         }
         Ok(())

@@ -171,12 +171,25 @@ fn a_history_that_is_not_there_is_said() {
     let mut repositories = std::fs::read_dir(node.data().join("git")).unwrap();
     let repository = repositories.next().unwrap().unwrap().path();
     std::fs::remove_dir_all(&repository).unwrap();
+    // The repository is made again from the bundles.
     let said = node.verge_ok(&["verify", "--rebuild"]);
+    assert!(said.contains("1 sites are their commits"), "{said}");
+    assert!(repository.exists());
+    std::fs::remove_dir_all(&repository).unwrap();
+    let blobs = std::fs::read_dir(node.data().join("blobs")).unwrap();
+    let bundle = blobs.map(|entry| entry.unwrap().path()).find(|path| {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.starts_with(b"# v2 git bundle")
+    });
+    std::fs::remove_file(bundle.unwrap()).unwrap();
+    let output = node.verge(&["verify", "--rebuild"]);
+    let said = words(&output);
     assert!(
         said.contains("site garden: its commit is not on this node"),
         "{said}"
     );
-    assert!(said.ends_with("all is well\n"), "{said}");
+    assert!(said.contains("is missing: site garden"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
 }
 
 /// A node that says of a version that it is another commit's.
