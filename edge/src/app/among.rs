@@ -241,6 +241,7 @@ async fn show_what_comes<S: Sources>(
         let now = *shelf.borrow_and_update();
         if now != last_shown {
             region.replica().show_again().await;
+            store.shelf().set_shown(now);
             last_shown = now;
         }
         sources.tell(versions);

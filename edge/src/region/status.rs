@@ -123,11 +123,11 @@ pub struct ClockLine {
 }
 
 impl RegionView {
-    /// Whether the version in place is here whole.
+    /// Whether the version in place is here whole, and before visitors.
     fn is_here(&self, site: &SiteEffect) -> bool {
         let shelf = self.store.shelf();
         site.head()
-            .is_some_and(|head| shelf.holds(&head.body().version))
+            .is_some_and(|head| shelf.is_shown(&head.body().version))
     }
 
     /// How things stand; `wall_s` and `belief` are the clock's, `watched` is what was seen of a node.

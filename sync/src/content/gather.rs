@@ -409,10 +409,15 @@ impl<S: Sources> Shared<S> {
                 missing_bytes = missing_bytes.saturating_add(blob.bytes);
             }
         }
-        match self.thrift.has_room(missing_bytes) {
-            true => Ok(()),
-            false => Err(Unbrought::NoRoom),
+        if !self.thrift.has_room(missing_bytes) {
+            return Err(Unbrought::NoRoom);
         }
+        if self.store.available_bytes()? < missing_bytes {
+            // Its first part would only keep smaller ones out.
+            self.thrift.press();
+            return Err(Unbrought::NoRoom);
+        }
+        Ok(())
     }
 
     /// The manifest, if it fits what the deploy says of the version.
@@ -577,6 +582,9 @@ impl<S: Sources> Shared<S> {
         }
         let (begun, before) = (stopwatch(), partial.bytes());
         let fetched = self.sources.fetch(peer, size, &mut partial).await;
+        if let Err(FetchError::Disk(StoreError::Full { .. })) = &fetched {
+            partial.restart()?;
+        }
         let conduct = match &fetched {
             Ok(()) => {
                 let came = partial.bytes().saturating_sub(before);

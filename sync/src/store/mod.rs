@@ -102,6 +102,17 @@ impl Store {
         &self.0.dir
     }
 
+    /// What the disk has left for us.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`].
+    pub fn available_bytes(&self) -> Result<u64, StoreError> {
+        let dir = self.dir();
+        let found = rustix::fs::statvfs(dir).map_err(io::Error::from);
+        let found = found.at("look at the disk of", dir)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     fn disk(&self) -> &dyn Disk {
         &*self.0.disk
     }
