@@ -72,6 +72,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let host_secret = host_secret(&keys);
     let assurances = assurances(&keys);
     let store = Store::open(data, Arc::new(LocalDisk))?;
+    collection::forget_lost(&store).await?;
     let Opened {
         region,
         showing,

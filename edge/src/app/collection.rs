@@ -66,15 +66,23 @@ pub(super) fn thrift(store: &Store, bytes_max: u64) -> Result<Thrift, StoreError
     Ok(thrift)
 }
 
+/// Takes off the shelf what somebody has removed while the node was down: it is not shown, and comes
+/// again like a version that was never here.
+pub(super) async fn forget_lost(store: &Store) -> anyhow::Result<()> {
+    let store = store.clone();
+    let shelved = Shelved {
+        kept: store.shelf().versions(),
+        others: Vec::new(),
+    };
+    tokio::task::spawn_blocking(move || shelved.give_up(&store)).await??;
+    Ok(())
+}
+
 impl Collection {
     /// Collects until the task is dropped.
     pub(super) async fn run(self) {
         let mut revision = self.store.records().revision();
         let mut grace = GRACE;
-        // What somebody has removed while the node was down comes again at once.
-        if let Err(error) = self.look().await {
-            tracing::error!("look at what is here: {error:#}");
-        }
         tokio::select! {
             () = tokio::time::sleep(FIRST_COLLECTION) => {}
             () = self.thrift.pressed() => grace = GRACE_WHEN_FULL,
@@ -106,24 +114,14 @@ impl Collection {
         }
     }
 
-    /// Finds what has lost its manifest.
-    async fn look(&self) -> anyhow::Result<()> {
-        let shelved = self.shelved().await;
-        let store = self.store.clone();
-        tokio::task::spawn_blocking(move || shelved.give_up(&store)).await??;
-        Ok(())
-    }
-
-    async fn shelved(&self) -> Shelved {
-        // A version comes on the shelf a moment before its deploy holds.
-        let _no_write_is_under_way = self.region.replica().lock().await;
-        Shelved::look(&self.store, &self.region, &self.thrift)
-    }
-
     /// One collection; says whether the node has decided to keep less, or more, than before.
     async fn once(&self, grace: Duration) -> anyhow::Result<bool> {
         let has_changed = self.weigh().await?;
-        let shelved = self.shelved().await;
+        let shelved = {
+            // A version comes on the shelf a moment before its deploy holds.
+            let _no_write_is_under_way = self.region.replica().lock().await;
+            Shelved::look(&self.store, &self.region, &self.thrift)
+        };
         let (store, region) = (self.store.clone(), Arc::clone(&self.region));
         let (repairs, thrift) = (self.repairs.clone(), Arc::clone(&self.thrift));
         let collected = tokio::task::spawn_blocking(move || {
@@ -229,7 +227,7 @@ impl Shelved {
 
     /// Takes off what is kept no longer, before its blobs go, and what has lost its manifest: all of
     /// it may be lost, and is brought like a version that was never here. Gives what stays.
-    fn give_up(self, store: &Store) -> anyhow::Result<Vec<Version>> {
+    fn give_up(self, store: &Store) -> Result<Vec<Version>, StoreError> {
         let (mut gone, mut kept) = (self.others, Vec::new());
         for version in self.kept {
             if store.blobs().contains(&version.digest())? {

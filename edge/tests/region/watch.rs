@@ -163,7 +163,8 @@ impl Publishing {
         for site in self.pushed.sites() {
             for path in ["/", FILM] {
                 let body = page(node, &host(&site), path);
-                let version = self.pushed.version_of(&site, path, &body.unwrap());
+                let body = body.unwrap_or_else(|status| panic!("{site}{path}: {status}"));
+                let version = self.pushed.version_of(&site, path, &body);
                 assert_eq!(version, Some(self.pushed.newest(&site)), "{site}{path}");
             }
         }
