@@ -14,6 +14,7 @@ use crate::digest::Digest;
 use crate::id::{NodeId, ProviderId, Version};
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::record::Effect;
+use crate::record::effect::{DeployEffect, SiteEffect};
 use crate::store::{Batch, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,9 @@ const RETRY_MAX: Duration = Duration::from_secs(120);
 const FULL_REST: Duration = Duration::from_secs(60);
 /// Lost blobs that wait to be brought.
 const LOST_MAX: usize = 4_096;
+/// Histories that are here and versions that are none, 32 bytes each, before those are forgotten that
+/// nothing names: more than a region has at once.
+const REMEMBERED_MAX: usize = 16_384;
 /// Nothing is due for so long: a wake-up an hour costs nothing.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -229,6 +233,9 @@ impl<S: Sources> Gatherer<S> {
     /// What is missing and not under way.
     fn look(&mut self, busy: &BTreeSet<Digest>) -> Vec<Item> {
         let effect = Arc::clone(&self.effects.borrow_and_update());
+        if self.histories.borrow().len() + self.refused.len() > REMEMBERED_MAX {
+            self.forget(&effect);
+        }
         let shelf = self.shared.store.shelf();
         let lost = self.shared.repairs.waiting();
         let here = Here {
@@ -247,6 +254,23 @@ impl<S: Sources> Gatherer<S> {
         self.attempts.retain(|key, _| wanted.contains(key));
         items.retain(|item| !busy.contains(&item.key()));
         items
+    }
+
+    /// Remembers no longer what no kept deploy names.
+    fn forget(&mut self, effect: &Effect) {
+        let sites = effect.sites.values().filter(|site| !site.ended);
+        let kept = sites.flat_map(SiteEffect::kept).map(DeployEffect::body);
+        let (mut versions, mut sequences) = (BTreeSet::new(), BTreeSet::new());
+        for deploy in kept {
+            versions.insert(deploy.version);
+            sequences.extend(deploy.git.as_ref().and_then(|git| git.sequence));
+        }
+        self.refused.retain(|version| versions.contains(version));
+        self.histories.send_if_modified(|histories| {
+            let before = histories.len();
+            histories.retain(|sequence| sequences.contains(sequence));
+            histories.len() != before
+        });
     }
 
     fn is_due(&self, item: &Item, now: Instant) -> bool {
