@@ -7,6 +7,8 @@
 //! other nodes, then the store. Only this file sees all parts.
 
 mod among;
+mod certificates;
+mod certification;
 mod collection;
 mod fitness;
 mod housekeeping;
@@ -31,9 +33,10 @@ use crate::receive;
 use crate::region::RegionView;
 use crate::sites::{CacheBudget, SiteAt, Sites};
 use crate::status_page::StatusPage;
-use among::Among;
+use among::{Among, Welcome};
 use anyhow::Context;
-use showing::{Certification, Showing};
+use certification::Certification;
+use showing::Showing;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,9 +93,17 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let mut edge = edge_config(&config);
     (edge.assurances, edge.lan) = (assurances, lan.clone());
     edge.status = Some(Arc::clone(&page));
+    edge.challenges = showing.challenges();
     let edge = Edge::start(edge, sites, tls)?;
     complete(lan.as_deref(), &edge, &showing, &region);
-    among.welcome_visitors(&region, &config, &edge).await?;
+    let welcome = among.welcome(&config, &edge);
+    // Who has no certificate yet serves nobody over HTTPS.
+    let welcome = if showing.certification().has_any() {
+        welcome.say(&region).await?;
+        None
+    } else {
+        Some(welcome)
+    };
     let up = Up {
         store,
         region,
@@ -102,6 +113,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         edge,
         page,
         damages,
+        welcome,
     };
     attend(up, data, config, host_secret).await
 }
@@ -116,6 +128,7 @@ struct Up {
     edge: Running,
     page: Arc<StatusPage>,
     damages: mpsc::Receiver<Damage>,
+    welcome: Option<Welcome>,
 }
 
 /// Opens the doors of publishers and stewards, and looks after everything until it is asked to stop.
@@ -129,17 +142,22 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
         edge,
         page,
         damages,
+        welcome,
     } = up;
     let publishing = publishing(&store, &region, &config, &thrift)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
+    let has_tls = config.has_own_tls() || region.effect().chain.current().body.acme.is_some();
     let (wishes, wished) = mpsc::channel(names::WISHES_MAX);
+    let (desk, issuing) =
+        certificates::issuing(data, &config, (&store, &region), &showing, &among)?;
     let api = |ssh_port, keep| {
         let api = Api {
             region: Arc::clone(&region),
             publishing: Arc::clone(&publishing),
             receipts: among.receipts(&region),
             membership: Arc::clone(&among.membership),
-            addresses: addresses(&config, &edge, (ssh_port, &ssh_host_key)),
+            addresses: addresses(&config, (&edge, has_tls), (ssh_port, &ssh_host_key)),
+            desk: Arc::clone(&desk),
             wishes: wishes.clone(),
             keep,
         };
@@ -167,6 +185,17 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
             page,
             Arc::clone(&region),
             Arc::clone(&among.membership),
+        )),
+        tokio::spawn(async move {
+            if let Some(issuing) = issuing {
+                issuing.run().await;
+            }
+        }),
+        tokio::spawn(certificates::bring(
+            Arc::clone(&showing),
+            Arc::clone(&region),
+            among.repairs().clone(),
+            welcome,
         )),
         tokio::spawn(housekeeping::renew(showing, Arc::clone(&region))),
     ];
@@ -229,7 +258,8 @@ struct Opened {
 /// Reads the records, and puts what holds before visitors that are to come.
 fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::Result<Opened> {
     let (sites, damages) = sites(data, config);
-    let certification = Certification::open(data, config, false)?;
+    let keyring = certification::keyring(data, config, &keys.seed, store)?;
+    let certification = Certification::open(data, config, keyring, Clock::System)?;
     let tls = certification.resolver();
     let lan = lan(config, &certification)?;
     let thrift = Arc::new(collection::thrift(store, config.store.bytes_max)?);
@@ -238,7 +268,6 @@ fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::
         Arc::clone(&sites),
         lan.clone(),
         certification,
-        Clock::System,
     );
     let showing = Arc::new(showing);
     let shown = Arc::clone(&showing);
@@ -319,7 +348,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
     let workers = NonZeroUsize::new(crate::publish::threads(visitors.threads));
     EdgeConfig {
         http: config.listen.http.clone(),
-        https: if config.has_tls() {
+        https: if config.has_own_tls() || config.tls.region {
             config.listen.https.clone()
         } else {
             Vec::new()
@@ -351,6 +380,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
         assurances: Assurances::default(),
         lan: None,
         status: None,
+        challenges: Arc::default(),
     }
 }
 
@@ -436,14 +466,19 @@ pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
 }
 
 /// Ports as people see them.
-fn addresses(config: &Config, edge: &Running, ssh: (Option<u16>, &str)) -> Addresses {
+fn addresses(
+    config: &Config,
+    (edge, has_tls): (&Running, bool),
+    ssh: (Option<u16>, &str),
+) -> Addresses {
     let (ssh_port, ssh_host_key) = ssh;
     let port = |addresses: &[std::net::SocketAddr]| addresses.first().map(|a| a.port());
     Addresses {
         https_port: config
             .listen
             .public_https_port
-            .or_else(|| port(edge.https_addrs())),
+            .or_else(|| port(edge.https_addrs()))
+            .filter(|_port| has_tls),
         http_port: port(edge.http_addrs()),
         ssh_port: config.listen.public_ssh_port.or(ssh_port),
         ssh_host_key: ssh_host_key.to_owned(),
@@ -521,7 +556,7 @@ pub async fn serve_preview(preview: Preview, config: Config) -> anyhow::Result<(
         Some(host) => sites.replace([(Host::parse(host)?, site)].into()),
         None => sites.replace_any(site),
     }
-    let certification = Certification::open(folder, &config, true)?;
+    let certification = Certification::open(folder, &config, None, Clock::System)?;
     let edge = EdgeConfig {
         plain: PlainHttp::Serves,
         ..edge_config(&config)

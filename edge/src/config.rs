@@ -101,8 +101,8 @@ pub struct Zones {
     pub accept_shared_domain: bool,
 }
 
-/// Where certificates come from: files, or a CA of this node's own.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where certificates come from: the region, files, or a CA of this node's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
     /// `"local"`: this node makes its own CA; browsers trust it once `local-ca.pem` is imported.
@@ -111,6 +111,22 @@ pub struct Tls {
     pub certificate: Option<PathBuf>,
     /// A PEM file: the certificate's private key.
     pub key: Option<PathBuf>,
+    /// Whether certificates of the region are used, which its issuers order.
+    pub region: bool,
+    /// PEM files: authorities beside those that browsers trust.
+    pub roots: Vec<PathBuf>,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            ca: None,
+            certificate: None,
+            key: None,
+            region: true,
+            roots: Vec::new(),
+        }
+    }
 }
 
 /// The one kind of CA that a node can be for itself.
@@ -440,7 +456,8 @@ impl Config {
                 "`certificate` and `key` go together: name both or none",
             );
         }
-        if self.listen.http.is_empty() && !self.has_tls() {
+        let may_have_tls = self.tls.region && !self.listen.https.is_empty();
+        if self.listen.http.is_empty() && !self.has_own_tls() && !may_have_tls {
             let why = "without certificates only `listen.http` can be served, and it is empty";
             return wrong("tls", why);
         }
@@ -522,9 +539,9 @@ impl Config {
         ]
     }
 
-    /// Whether visitors can be served over HTTPS at all.
+    /// Whether visitors can be served over HTTPS without the region.
     #[must_use]
-    pub fn has_tls(&self) -> bool {
+    pub fn has_own_tls(&self) -> bool {
         self.tls.ca.is_some() || self.tls.certificate.is_some()
     }
 

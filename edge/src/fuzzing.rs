@@ -10,7 +10,7 @@ mod torture;
 use crate::membership::Ticket;
 use crate::proxy_protocol::{ProxyHeaderError, read_header};
 use crate::ssh_key::SshKeyDigest;
-use crate::{admin, http, receive};
+use crate::{admin, certificates, http, receive};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use verge_builder::{Job, Line};
@@ -28,7 +28,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("accept_encoding", http::fuzzing::accept_encoding),
     ("admin_lines", admin::fuzzing::admin_lines),
     ("asks", asks),
+    ("bundles", certificates::bundles),
     ("cbor", canonical),
+    ("certificate_records", certificates::certificate_records),
     ("forwarded", http::fuzzing::forwarded),
     ("frames", http::fuzzing::beneath::frames),
     ("git_histories", receive::history::fuzzing),

@@ -5,6 +5,8 @@ pub mod admin;
 pub mod app;
 pub mod belief;
 pub mod build_child;
+pub mod certificates;
+pub mod challenges;
 pub mod cli;
 pub mod config;
 mod error_chain;

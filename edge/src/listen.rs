@@ -5,6 +5,7 @@
 //! gracefully, dropping [`Running`] cuts them. A crash loses answers under way and nothing else.
 
 use crate::addresses::{Callers, Proxies};
+use crate::challenges::Challenges;
 use crate::http::Door;
 use crate::http::health::Assurances;
 use crate::http::room::Rooms;
@@ -61,6 +62,8 @@ pub struct EdgeConfig {
     pub lan: Option<Arc<Lan>>,
     /// The page of the region's admin zone.
     pub status: Option<Arc<StatusPage>>,
+    /// What authorities are answered.
+    pub challenges: Arc<Challenges>,
 }
 
 impl Default for EdgeConfig {
@@ -78,6 +81,7 @@ impl Default for EdgeConfig {
             assurances: Assurances::default(),
             lan: None,
             status: None,
+            challenges: Arc::default(),
         }
     }
 }
@@ -173,6 +177,7 @@ impl Edge {
             assurances: config.assurances,
             lan: config.lan,
             status: config.status,
+            challenges: config.challenges,
         });
         for index in 0..config.workers.get() {
             let worker = Worker {

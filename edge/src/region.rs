@@ -6,6 +6,7 @@
 
 mod adding;
 mod carry;
+mod certify;
 mod describe;
 mod history;
 mod inspect;
@@ -37,6 +38,7 @@ pub use status::{
 pub use verge_sync::record::body::Zones;
 pub use write::{NewSite, WriteError};
 
+use crate::certificates::named_bundles;
 use crate::node_keys::NodeKeys;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -252,6 +254,7 @@ impl RegionView {
         // The lists that removals name: without them these do not bind.
         let step = &effect.chain.current().body;
         let mut live: BTreeSet<Digest> = step.removed.values().copied().collect();
+        live.extend(named_bundles(&effect));
         for (site, deploys) in kept(&effect, thrift) {
             for deploy in deploys.into_iter().map(DeployEffect::body) {
                 let version = deploy.version;

@@ -6,6 +6,7 @@ use super::{
     AccountChange, Authorized, LINE_BYTES_MAX, Membership, Reply, Request, SOCKET_NAME, SiteChange,
     TOKEN_NAME, is_same_token, line, next_line,
 };
+use crate::certificates::{Desk, DeskError};
 use crate::export::{ExportError, Exporter, Wanted};
 use crate::hosts::{Verdict, Wish};
 use crate::import::{ImportError, Importer, Importing};
@@ -59,6 +60,8 @@ pub struct Api {
     pub membership: Arc<Membership>,
     /// How URLs are shown.
     pub addresses: Addresses,
+    /// The certificates.
+    pub desk: Arc<Desk>,
     /// Hosts whose DNS proof somebody waits for.
     pub wishes: mpsc::Sender<Wish>,
     /// The node's own things, for those who look after it; none for publishers.
@@ -132,6 +135,8 @@ pub(super) enum ApiError {
     #[error(transparent)]
     Verify(#[from] VerifyError),
     #[error(transparent)]
+    Desk(#[from] DeskError),
+    #[error(transparent)]
     Export(#[from] ExportError),
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -148,7 +153,8 @@ impl ApiError {
         match self {
             Self::Write(WriteError::ToSign(draft))
             | Self::Publish(PublishError::Record(WriteError::ToSign(draft)))
-            | Self::RollBack(RollBackError::Record(WriteError::ToSign(draft))) => Some(draft),
+            | Self::RollBack(RollBackError::Record(WriteError::ToSign(draft)))
+            | Self::Desk(DeskError::Write(WriteError::ToSign(draft))) => Some(draft),
             _ => None,
         }
     }
@@ -305,6 +311,7 @@ impl Api {
             Request::Node(request) => self.node(request, &log).await,
             Request::Region(request) => self.chain(request, &log).await,
             Request::Record(request) => self.record(request, &log).await,
+            Request::Cert(request) => self.certificates(request, &log).await,
         }
     }
 

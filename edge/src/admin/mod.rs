@@ -5,11 +5,13 @@
 //! [`Reply::Done`] or [`Reply::Refused`].
 
 pub mod api;
+mod certificates;
 pub(crate) mod fuzzing;
 mod members;
 
 pub use members::Membership;
 
+use crate::certificates::Plan;
 use crate::export::Wanted;
 use crate::import::Importing;
 use crate::region::StepChange;
@@ -150,6 +152,51 @@ pub enum Request {
     Region(RegionRequest),
     /// About single records.
     Record(RecordRequest),
+    /// About certificates.
+    Cert(CertRequest),
+}
+
+/// What a steward can ask about certificates.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum CertRequest {
+    /// An account at an authority, and the nodes that order.
+    Setup {
+        /// How.
+        plan: Plan,
+    },
+    /// All of them.
+    List,
+    /// That of one host.
+    Show {
+        /// The host.
+        host: String,
+    },
+    /// A new one for a host.
+    Renew {
+        /// The host.
+        host: String,
+    },
+    /// One that its owner brings.
+    Import {
+        /// In PEM form, the leaf first.
+        chain: String,
+        /// In PEM form.
+        key: String,
+    },
+}
+
+/// Never shows a key.
+impl std::fmt::Debug for CertRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Setup { .. } => "Setup",
+            Self::List => "List",
+            Self::Show { .. } => "Show",
+            Self::Renew { .. } => "Renew",
+            Self::Import { .. } => "Import",
+        })
+    }
 }
 
 /// What a steward can ask about providers.

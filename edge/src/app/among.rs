@@ -43,6 +43,7 @@ pub(super) struct Among {
     pub(super) membership: Arc<Membership>,
     network: Option<Arc<Network>>,
     repairs: Repairs,
+    clock: watch::Receiver<(u64, Belief)>,
     tasks: JoinSet<()>,
 }
 
@@ -111,11 +112,12 @@ impl Among {
             None => gathering.start(&Arc::new(Nobody::default()), &mut tasks),
         }
         let store = (store.clone(), Arc::clone(thrift));
-        let membership = Membership::new(store, porter, clock, (blocked, watched));
+        let membership = Membership::new(store, porter, clock.clone(), (blocked, watched));
         Ok(Self {
             membership: Arc::new(membership),
             network,
             repairs,
+            clock,
             tasks,
         })
     }
@@ -140,17 +142,11 @@ impl Among {
         Ok(())
     }
 
-    /// Says where visitors are served, now that the ports of `edge` are bound.
-    pub(super) async fn welcome_visitors(
-        &self,
-        region: &Arc<RegionView>,
-        config: &Config,
-        edge: &Running,
-    ) -> anyhow::Result<()> {
-        let porter = &self.membership.porter;
-        let nodes = porter.reached().nodes;
-        porter.serves_visitors_at(visitors(&nodes, &config.listen, edge.https_addrs()));
-        announce(region, &porter.reached()).await
+    /// Where visitors are served, now that the ports of `edge` are bound.
+    pub(super) fn welcome(&self, config: &Config, edge: &Running) -> Welcome {
+        let porter = Arc::clone(&self.membership.porter);
+        let places = visitors(&porter.reached().nodes, &config.listen, edge.https_addrs());
+        Welcome { porter, places }
     }
 
     /// Says goodbye to the others.
@@ -182,6 +178,11 @@ impl Among {
         }
     }
 
+    /// The time of day, and whether it is believed.
+    pub(super) fn clock(&self) -> watch::Receiver<(u64, Belief)> {
+        self.clock.clone()
+    }
+
     /// Where lost blobs are asked for.
     pub(super) fn repairs(&self) -> &Repairs {
         &self.repairs
@@ -190,6 +191,20 @@ impl Among {
     /// The UDP address that others reach, the first one.
     pub(super) fn bound(&self) -> Option<SocketAddr> {
         self.network.as_ref()?.bound().first().copied()
+    }
+}
+
+/// Where visitors are served, to be told to the others.
+pub(super) struct Welcome {
+    porter: Arc<Porter>,
+    places: Vec<String>,
+}
+
+impl Welcome {
+    /// Tells them.
+    pub(super) async fn say(self, region: &Arc<RegionView>) -> anyhow::Result<()> {
+        self.porter.serves_visitors_at(self.places);
+        announce(region, &self.porter.reached()).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod build;
+pub mod cert;
 pub mod client;
 pub mod confine;
 pub mod demo;
@@ -87,6 +88,9 @@ pub enum Command {
     /// Single records: show, log, add one that was signed elsewhere.
     #[command(subcommand)]
     Record(region::RecordCommand),
+    /// Certificates: set up, list, show, renew, import.
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
     /// Build a folder and serve it as one site, with exactly the code of a node.
     Preview(preview::Preview),
     /// A whole region on this machine: make it, push to it, fetch from it, show what came back.
@@ -129,6 +133,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Node(command) => command.run(),
         Command::Region(command) => command.run(),
         Command::Record(command) => command.run(),
+        Command::Cert(command) => command.run(),
         Command::Preview(preview) => preview.run(),
         Command::Demo(demo) => demo.run(),
         Command::Build(build) => build.run(),

@@ -400,6 +400,6 @@ mod tests {
         let text = with_key(&text, "ca", "\"local\"");
         let config: Config = toml::from_str(&text).unwrap();
         assert_eq!(config.listen.https, ["127.0.0.1:1".parse().unwrap()]);
-        assert!(config.has_tls());
+        assert!(config.has_own_tls());
     }
 }

@@ -36,6 +36,7 @@ mod takeout;
 mod tar;
 mod target;
 
+use crate::challenges::Challenges;
 use crate::lan::Lan;
 use crate::listen::Limits;
 use crate::sites::{LoadError, Sites};
@@ -74,6 +75,8 @@ pub(crate) struct Door {
     pub(crate) lan: Option<Arc<Lan>>,
     /// The page of the admin zone.
     pub(crate) status: Option<Arc<StatusPage>>,
+    /// What authorities are answered.
+    pub(crate) challenges: Arc<Challenges>,
 }
 
 /// An answer before it is tied to a connection.

@@ -283,6 +283,11 @@ pub(super) fn json() -> Head {
     head
 }
 
+/// The head of an answer to an authority.
+pub(super) fn text() -> Head {
+    page(StatusCode::OK)
+}
+
 /// The head of an archive to keep.
 pub(super) fn archive() -> Head {
     let mut head = page(StatusCode::OK);

@@ -1,9 +1,11 @@
 //! What is decided before a site is asked: whose host it is, and whether the request is one that
 //! a site can answer (http.md sections 1 and 6).
 
+use super::body::Content;
 use super::room::Claim;
 use super::target::push_literal;
 use super::{Door, Reply, forwarded, lan_page, respond, route, status_page};
+use crate::challenges::Answer;
 use crate::host::Host;
 use crate::listen::Limits;
 use crate::sites::SiteAt;
@@ -83,6 +85,9 @@ fn try_screen<B: http_body::Body>(
         Some(told) => told.is_secure,
         None => matches!(transport.channel, Channel::Tls { .. }),
     };
+    if let Some(host) = host.as_ref().filter(|_host| !is_secure) {
+        answer_authority(door, host, request)?;
+    }
     if let Some(lan) = door.lan.as_ref().filter(|_lan| !is_secure)
         && host.as_ref().is_some_and(|host| lan.is_at(host))
     {
@@ -121,6 +126,33 @@ fn try_screen<B: http_body::Body>(
     // What is said over TLS for good would be broken by the next visit in the clear.
     let is_secure = is_secure && !is_local(&host);
     Ok(Visit { site, is_secure })
+}
+
+/// What an authority asks of a host that the region answers for, wherever its site is.
+fn answer_authority<B: http_body::Body>(
+    door: &Door,
+    host: &Host,
+    request: &Request<B>,
+) -> Result<(), Refused> {
+    let target = request.uri().path_and_query();
+    let answer = match target {
+        Some(target) => door.challenges.answer(host, target.as_str()),
+        None => Answer::NotAsked,
+    };
+    if answer == Answer::NotAsked {
+        return Ok(());
+    }
+    check_expectation(request)?;
+    check_method(request)?;
+    match answer {
+        Answer::Authorization(authorization) if *request.method() == Method::GET => {
+            Err(Box::new(Reply {
+                head: respond::text(),
+                content: Content::Whole(authorization.into()),
+            }))
+        }
+        _ => Err(page(StatusCode::NOT_FOUND)),
+    }
 }
 
 /// Ends the connection: what a visitor meant by this is unknown.
@@ -343,6 +375,7 @@ mod tests {
             assurances: Assurances::default(),
             lan: None,
             status: None,
+            challenges: Arc::default(),
         }
     }
 

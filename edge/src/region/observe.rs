@@ -1,5 +1,6 @@
 //! What this node writes of the others: a day of looks at each.
 
+use super::certify::{own_records, place};
 use super::{RegionView, Turn, WriteError};
 use crate::watch::observation::Observation;
 use std::sync::Arc;
@@ -28,11 +29,7 @@ impl Turn<'_> {
     fn observe(&mut self, node: NodeId, seen: &Observation) -> Result<(), WriteError> {
         let me = self.node.id();
         let subject = [*me.as_bytes(), *node.as_bytes()].concat();
-        let own = self.records.iter().filter(|record| {
-            let envelope = record.envelope();
-            (envelope.kind, envelope.author) == (Kind::OBSERVATION, me)
-                && envelope.subject == subject
-        });
+        let own = own_records(&self.records, Kind::OBSERVATION, me, &subject);
         let mut last: Option<((u32, u32, RecordId), RecordId)> = None;
         for record in own {
             let fields = Fields::read(record.bytes()).ok();
@@ -41,9 +38,7 @@ impl Turn<'_> {
             if written.is_some_and(|written| written.day == seen.day) {
                 return Ok(());
             }
-            let (envelope, id) = (record.envelope(), record.id());
-            let place = (envelope.epoch, envelope.sequence, id);
-            last = last.max(Some((place, id)));
+            last = last.max(Some((place(record), record.id())));
         }
         let follows = last.map(|(_, id)| id).into_iter().collect();
         // The record that it follows may be one of this turn.

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+use super::certify::{own_records, place};
 use super::{META_LOG, META_REGION, RegionView};
+use crate::certificates::CertificateBody;
 use crate::node_keys::NodeKeys;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,7 +17,7 @@ use verge_sync::record::body::{
     Account, Actors, HostProof, Limits, Name, NameKind, Node, Provider, Region, Roles, Site,
     UserKey, Vote, Zones,
 };
-use verge_sync::record::{Author, Effect, LogId, Parameters, Record, Slot, effect};
+use verge_sync::record::{Author, Effect, Kind, LogId, Parameters, Record, Slot, effect};
 use verge_sync::store::{Batch, LocalDisk, MetaValue, Store};
 
 /// The zone of the sites.
@@ -166,6 +168,11 @@ impl Scene {
         seed(number).node_id()
     }
 
+    /// Its keys.
+    pub(crate) fn seed(&self, number: u8) -> Seed {
+        seed(number)
+    }
+
     /// An account of provider `number` with a site.
     pub(crate) fn site(&mut self, number: u8) -> (AccountId, SiteId) {
         let body = Account {
@@ -189,6 +196,35 @@ impl Scene {
             .unwrap();
         self.add(record);
         (account, site)
+    }
+
+    /// A step by provider 0, with the votes of all others.
+    pub(crate) fn step(&mut self, change: impl FnOnce(&mut Region)) {
+        let effect = self.effect();
+        let mut body = effect.chain.current().body.clone();
+        change(&mut body);
+        let step = self.providers[0].step(&effect, body).unwrap();
+        let id = self.add(step);
+        for number in 1..self.providers.len() {
+            let vote = self.providers[number].vote(id).unwrap();
+            self.add(vote);
+        }
+    }
+
+    /// What node `number` says of a certificate.
+    pub(crate) fn certify(&mut self, number: u8, body: &CertificateBody) {
+        let me = self.node(number);
+        let subject = [*body.subject().as_bytes(), *me.as_bytes()].concat();
+        let own = own_records(&self.records, Kind::CERTIFICATE, me.into(), &subject);
+        let last = own.max_by_key(|record| place(record)).map(Record::id);
+        let effect = self.effect();
+        let author = &mut self.nodes[usize::from(number)];
+        let what = (subject, body.encode());
+        let follows = last.into_iter().collect();
+        let record = author
+            .foreign(&effect, Kind::CERTIFICATE, what, follows)
+            .unwrap();
+        self.add(record);
     }
 
     /// A claim by node `number`.

@@ -31,6 +31,20 @@ pub enum Validity {
     Expired,
 }
 
+impl Validity {
+    /// Of a certificate with this life.
+    #[must_use]
+    pub fn of(not_before: UnixTime, not_after: UnixTime, now: UnixTime) -> Self {
+        if now < not_before {
+            Self::NotYet
+        } else if now > not_after {
+            Self::Expired
+        } else {
+            Self::Valid
+        }
+    }
+}
+
 /// Why a certificate cannot be used; the steward's to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
@@ -119,13 +133,7 @@ impl Certificate {
     /// Whether it is valid at `now`.
     #[must_use]
     pub fn validity(&self, now: UnixTime) -> Validity {
-        if now < self.not_before {
-            Validity::NotYet
-        } else if now > self.not_after {
-            Validity::Expired
-        } else {
-            Validity::Valid
-        }
+        Validity::of(self.not_before, self.not_after, now)
     }
 
     pub(super) fn key(&self) -> &Arc<CertifiedKey> {

@@ -63,6 +63,12 @@ impl Certificates {
         self.exact.get(host.as_str()).or_else(by_parent)
     }
 
+    /// Whether a visitor of `host` gets one that is for it.
+    #[must_use]
+    pub fn covers(&self, host: &Host) -> bool {
+        self.named(host).is_some()
+    }
+
     fn answering(&self, name: Option<&Host>) -> Option<&Arc<Certificate>> {
         match (name.and_then(|host| self.named(host)), &self.fallback) {
             (Some(certificate), _) => Some(certificate),

@@ -70,9 +70,28 @@ pub struct GatherConfig {
     pub at_once_max: usize,
 }
 
-/// Blobs that were here and are lost, to be brought again.
+/// Blobs that are brought for themselves: those that were here and are lost, and those that records
+/// of the edge's kinds name.
 #[derive(Debug, Clone)]
-pub struct Repairs(Arc<watch::Sender<BTreeSet<Digest>>>);
+pub struct Repairs(Arc<watch::Sender<Waiting>>);
+
+/// Changes of what waits to be brought.
+#[derive(Debug)]
+pub struct RepairChanges(watch::Receiver<Waiting>);
+
+impl RepairChanges {
+    /// Waits for the next one; false when nobody can ask any more.
+    pub async fn next(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
+
+/// What waits, and how long each may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Waiting {
+    lost: BTreeSet<Digest>,
+    wanted: BTreeMap<Digest, u64>,
+}
 
 impl Default for Repairs {
     fn default() -> Self {
@@ -84,18 +103,38 @@ impl Repairs {
     /// Asks for `blob`. Beyond a bound of what waits it is not noted: whoever misses it asks again.
     pub fn ask(&self, blob: Digest) {
         self.0
-            .send_if_modified(|lost| lost.len() < LOST_MAX && lost.insert(blob));
+            .send_if_modified(|waiting| waiting.lost.len() < LOST_MAX && waiting.lost.insert(blob));
+    }
+
+    /// Wants these from now on, of at most so many bytes each, and no others that were wanted before.
+    pub fn want(&self, blobs: BTreeMap<Digest, u64>) {
+        self.0.send_if_modified(|waiting| {
+            let is_new = waiting.wanted != blobs;
+            waiting.wanted = blobs;
+            is_new
+        });
+    }
+
+    /// Every change of what waits.
+    #[must_use]
+    pub fn changes(&self) -> RepairChanges {
+        RepairChanges(self.0.subscribe())
     }
 
     /// It is here again, or nobody misses it.
     fn done(&self, blob: &Digest) {
-        self.0.send_if_modified(|lost| lost.remove(blob));
+        self.0.send_if_modified(|waiting| {
+            let was_wanted = waiting.wanted.remove(blob).is_some();
+            waiting.lost.remove(blob) || was_wanted
+        });
     }
 
-    /// What waits.
+    /// What waits, and how many bytes each may have.
     #[must_use]
-    pub fn waiting(&self) -> BTreeSet<Digest> {
-        self.0.borrow().clone()
+    pub fn waiting(&self) -> BTreeMap<Digest, u64> {
+        let waiting = self.0.borrow();
+        let lost = waiting.lost.iter().map(|blob| (*blob, BLOB_BYTES_MAX));
+        lost.chain(waiting.wanted.clone()).collect()
     }
 }
 
@@ -298,8 +337,8 @@ impl<S: Sources> Gatherer<S> {
                 self.histories
                     .send_if_modified(|histories| histories.insert(*sequence));
             }
-            (Item::Blob(blob), Ok(())) => {
-                tracing::info!(%blob, "a lost blob is here again");
+            (Item::Blob { blob, .. }, Ok(())) => {
+                tracing::info!(%blob, "a blob is here that was missing");
                 self.shared.repairs.done(blob);
             }
             (Item::Version { site, version, .. }, Ok(())) => {
@@ -368,9 +407,9 @@ impl<S: Sources> Shared<S> {
                 let holders = self.holders(version, *origin);
                 self.bring_history(*sequence, &holders).await
             }
-            Item::Blob(blob) => {
+            Item::Blob { blob, bytes_max } => {
                 let _pin = self.store.pin([*blob]);
-                let size = Size::AtMost(BLOB_BYTES_MAX);
+                let size = Size::AtMost(*bytes_max);
                 self.bring_blob(*blob, size, &BTreeSet::new()).await
             }
         }

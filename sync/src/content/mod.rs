@@ -10,7 +10,7 @@ mod plan;
 mod thrift;
 mod turns;
 
-pub use gather::{Check, GatherConfig, Gatherer, Repairs, Unfit};
+pub use gather::{Check, GatherConfig, Gatherer, RepairChanges, Repairs, Unfit};
 pub use plan::bytes_max;
 pub use thrift::{Copy, Thrift};
 

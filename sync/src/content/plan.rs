@@ -39,8 +39,12 @@ pub(super) enum Item {
         /// See there.
         origin: NodeId,
     },
-    /// A blob that was here and is lost.
-    Blob(Digest),
+    /// A blob that was here and is lost, or that is wanted for itself.
+    Blob {
+        blob: Digest,
+        /// It is no longer.
+        bytes_max: u64,
+    },
 }
 
 impl Item {
@@ -49,7 +53,7 @@ impl Item {
         match self {
             Self::Version { version, .. } => version.digest(),
             Self::History { sequence, .. } => *sequence,
-            Self::Blob(digest) => *digest,
+            Self::Blob { blob, .. } => *blob,
         }
     }
 }
@@ -63,8 +67,8 @@ pub(super) struct Here<'a> {
     pub(super) histories: &'a BTreeSet<Digest>,
     /// Versions that turned out to be none.
     pub(super) refused: &'a BTreeSet<Version>,
-    /// Blobs that were here and are lost.
-    pub(super) lost: &'a BTreeSet<Digest>,
+    /// Blobs that were here and are lost, or are wanted for themselves, and how long they may be.
+    pub(super) lost: &'a BTreeMap<Digest, u64>,
     /// What there is room for.
     pub(super) thrift: &'a Thrift,
 }
@@ -140,7 +144,10 @@ pub(super) fn missing(effect: &Effect, here: &Here<'_>, arrivals: &mut Arrivals)
         }
     }
     ranked.sort_by_key(|(rank, item)| (*rank, item.key()));
-    let lost = here.lost.iter().copied().map(Item::Blob);
+    let lost = here.lost.iter().map(|(blob, bytes_max)| Item::Blob {
+        blob: *blob,
+        bytes_max: *bytes_max,
+    });
     lost.chain(ranked.into_iter().map(|(_, item)| item))
         .collect()
 }

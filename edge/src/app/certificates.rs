@@ -1,0 +1,92 @@
+//! What the node does for the region's certificates: it brings their bundles, tells the others where
+//! visitors are served as soon as there is one, and orders them if it is an issuer.
+//!
+//! Tasks that end with the node; a crash loses nothing.
+
+use super::among::{Among, Welcome};
+use super::showing::Showing;
+use crate::acme::Intents;
+use crate::certificates::{Complaints, Desk, Issuing, Scribe};
+use crate::config::Config;
+use crate::region::RegionView;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use verge_sync::content::Repairs;
+use verge_sync::store::Store;
+
+/// Wishes for new certificates that are not taken yet.
+const WISHES_MAX: usize = 16;
+/// The folder of orders under way, in the data directory.
+const INTENTS: &str = "orders";
+
+/// Brings what records name and is not here; never ends by itself.
+pub(super) async fn bring(
+    showing: Arc<Showing>,
+    region: Arc<RegionView>,
+    repairs: Repairs,
+    mut welcome: Option<Welcome>,
+) {
+    let mut reviews = showing.certification().reviews();
+    let mut changes = repairs.changes();
+    loop {
+        if showing.certification().has_any()
+            && let Some(welcome) = welcome.take()
+            && let Err(error) = welcome.say(&region).await
+        {
+            tracing::warn!("the others do not hear that visitors are served here: {error:#}");
+        }
+        let missing = reviews.borrow_and_update().missing.clone();
+        repairs.want(missing.clone());
+        tokio::select! {
+            changed = reviews.changed() => if changed.is_err() { return },
+            changed = changes.next() => if !changed { return },
+        }
+        let waiting = repairs.waiting();
+        if missing.keys().any(|blob| !waiting.contains_key(blob)) {
+            region.replica().show_again().await;
+        }
+    }
+}
+
+/// Who orders, and who answers a steward's questions about it.
+pub(super) fn issuing(
+    data: &Path,
+    config: &Config,
+    (store, region): (&Store, &Arc<RegionView>),
+    showing: &Showing,
+    among: &Among,
+) -> anyhow::Result<(Arc<Desk>, Option<Issuing>)> {
+    let certification = showing.certification();
+    let scribe = Scribe {
+        region: Arc::clone(region),
+        store: store.clone(),
+    };
+    let roots = super::certification::roots(data, config)?;
+    let roots = (!roots.is_empty()).then(|| String::from_utf8_lossy(&roots.concat()).into_owned());
+    let (wish, wishes) = mpsc::channel(WISHES_MAX);
+    let complaints = watch::Sender::new(Complaints::default());
+    let desk = Desk {
+        scribe: scribe.clone(),
+        keyring: certification.keyring(),
+        reviews: certification.reviews(),
+        complaints: complaints.subscribe(),
+        wishes: wish,
+        roots: roots.clone(),
+    };
+    let issuing = match certification.keyring() {
+        Some(keyring) => Some(Issuing {
+            scribe,
+            keyring,
+            reviews: certification.reviews(),
+            clock: among.clock(),
+            wishes,
+            intents: Intents::open(&data.join(INTENTS))?,
+            roots,
+            zone: None,
+            complaints,
+        }),
+        None => None,
+    };
+    Ok((Arc::new(desk), issuing))
+}

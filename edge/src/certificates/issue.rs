@@ -1,0 +1,556 @@
+//! The work of an issuer: it orders what is due, and seals anew what a node lacks.
+//!
+//! One task, which ends with the node. It owns what it remembers of failures ([`Memory`]) and the
+//! folder of orders under way, from which a crash goes on. Nothing waits for it: what it orders comes
+//! to every node, its own too, as a record. Limits: so many orders at once, and the budget.
+
+use super::keyring::{Held, Keyring, Review};
+use super::memory::{Complaint, Memory};
+use super::name_set::NameSet;
+use super::wanted::{Labels, Wanted, wanted};
+use super::write::{HandOutError, Origin, Scribe};
+use crate::acme::plan::{self, Life, Want};
+use crate::acme::{
+    Account, AcmeError, Challenge, Directory, Intents, Issued, Key, Names, Patience, Predecessor,
+    Session, Wish, Zone,
+};
+use crate::belief::Belief;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use verge_sync::clock::UnixTime;
+use verge_sync::id::NodeId;
+use verge_sync::record::Effect;
+
+/// Orders that are under way at once.
+const ORDERS_MAX: usize = 8;
+/// Certificates whose renewal advice is asked for in one round.
+const ADVICE_MAX: usize = 32;
+/// An issuer looks at least so often, since the clock may be set, and at most so often.
+const PAUSE_MAX: Duration = Duration::from_mins(10);
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// A node that has joined gets the keys from the first issuer that sees it; the next waits so long.
+const SEALING_TURN: Duration = Duration::from_secs(20);
+
+/// What an issuer works with.
+pub struct Issuing {
+    /// Where it writes.
+    pub scribe: Scribe,
+    /// What it can open.
+    pub keyring: Arc<Keyring>,
+    /// The certificates in use.
+    pub reviews: watch::Receiver<Arc<Review>>,
+    /// The time of day, and whether it is believed.
+    pub clock: watch::Receiver<(u64, Belief)>,
+    /// Hosts that somebody wants a new certificate for.
+    pub wishes: mpsc::Receiver<String>,
+    /// Orders under way.
+    pub intents: Intents,
+    /// Authorities beside those that browsers trust, for the connection to the directory.
+    pub roots: Option<String>,
+    /// What edits the region's zone, if this node may.
+    pub zone: Option<Arc<dyn Zone>>,
+    /// What goes wrong, for those who ask.
+    pub complaints: watch::Sender<Complaints>,
+}
+
+/// What goes wrong, in sentences.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Complaints {
+    /// With all orders: the directory, the account, the clock.
+    pub general: Option<String>,
+    /// With single name sets.
+    pub of_names: BTreeMap<NameSet, Complaint>,
+}
+
+/// The region's account, and who else has it.
+struct Office {
+    account: Account,
+    sharers: BTreeSet<NodeId>,
+    issuers: Vec<NodeId>,
+}
+
+/// A name set that is wanted, with all that decides when it is ordered.
+struct Case {
+    wanted: Wanted,
+    names: Names,
+    held: Option<Arc<Held>>,
+    since: Option<UnixTime>,
+    rank: u32,
+}
+
+impl Case {
+    /// Whether nodes have the key that are not to have it.
+    fn is_exposed(&self) -> bool {
+        let held = self.held.iter().flat_map(|held| &held.recipients);
+        held.into_iter()
+            .any(|node| !self.wanted.recipients.contains_key(node))
+    }
+
+    /// Whether nodes lack the key that are to have it.
+    fn is_lacking(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| {
+            let mut wanted = self.wanted.recipients.keys();
+            wanted.any(|node| !held.recipients.contains(node))
+        })
+    }
+
+    fn life(&self) -> Option<Life> {
+        self.held.as_ref().map(|held| Life {
+            not_before: held.leaf.not_before,
+            not_after: held.leaf.not_after,
+        })
+    }
+
+    fn is_brought(&self) -> bool {
+        let held = self.held.as_ref();
+        held.is_some_and(|held| held.body.directory.is_empty())
+    }
+}
+
+impl Issuing {
+    /// Works until it is dropped; on a node that is no issuer it waits to become one.
+    pub async fn run(mut self) {
+        let mut effects = self.scribe.region.watch();
+        let mut memory = Memory::default();
+        loop {
+            effects.mark_unchanged();
+            self.reviews.mark_unchanged();
+            let next = self.round(&mut memory).await;
+            let complaints = Complaints {
+                general: memory.complaint.clone(),
+                of_names: memory.complaints(),
+            };
+            self.complaints.send_if_modified(|known| {
+                let is_new = *known != complaints;
+                *known = complaints;
+                is_new
+            });
+            let rest = self.rest(next);
+            // What changes at once is looked at together.
+            tokio::time::sleep(PAUSE_MIN).await;
+            tokio::select! {
+                changed = effects.changed() => if changed.is_err() { return },
+                changed = self.reviews.changed() => if changed.is_err() { return },
+                changed = self.clock.wait_for(|(_, belief)| belief.holds()), if next.is_none() => {
+                    if changed.is_err() { return }
+                    tokio::time::sleep(rest).await;
+                }
+                wish = self.wishes.recv() => match wish {
+                    Some(host) => self.wish(&host, &mut memory),
+                    None => return,
+                },
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    /// How long nothing is due.
+    fn rest(&self, next: Option<UnixTime>) -> Duration {
+        let rest = match (next, self.now()) {
+            (Some(next), Some(now)) => next.since(now),
+            _ => PAUSE_MAX,
+        };
+        rest.clamp(PAUSE_MIN, PAUSE_MAX)
+    }
+
+    fn now(&self) -> Option<UnixTime> {
+        let (_, belief) = *self.clock.borrow();
+        belief
+            .holds()
+            .then(|| verge_sync::clock::Clock::System.now())
+    }
+
+    fn wish(&self, host: &str, memory: &mut Memory) {
+        let effect = self.scribe.region.effect();
+        for wanted in wanted(&effect, self.labels(&effect)) {
+            if wanted.names.names().iter().any(|name| name == host) {
+                memory.wish(wanted.names);
+            }
+        }
+    }
+
+    /// A wildcard is ordered by whoever may edit the zone.
+    fn labels(&self, effect: &Effect) -> Labels {
+        let step = &effect.chain.current().body;
+        let me = self.scribe.region.keys().node();
+        if self.zone.is_some() && step.roles.dns.contains(&me) {
+            Labels::Wildcard
+        } else if step.roles.dns.is_empty() {
+            Labels::Single
+        } else {
+            Labels::Wildcard
+        }
+    }
+
+    /// Does what is due, and says when something will be.
+    async fn round(&self, memory: &mut Memory) -> Option<UnixTime> {
+        let effect = self.scribe.region.effect();
+        let office = self.office(&effect)?;
+        self.share_account(&effect, &office).await;
+        let Some(now) = self.now() else {
+            memory.complaint =
+                Some("this node's clock is not believed: see `verge status`".to_owned());
+            return None;
+        };
+        let cases = self.cases(&effect, &office, memory, now);
+        self.seal_anew(&effect, &cases, memory, now).await;
+        if let Some(until) = memory.rests_until.filter(|until| *until > now) {
+            return Some(until);
+        }
+        let wants: Vec<Want<'_>> = cases
+            .iter()
+            .filter(|case| !case.is_brought() && self.can_prove(case))
+            .map(|case| want(case, memory))
+            .collect();
+        let due = plan::due(&wants, memory.reachable_since, now, ORDERS_MAX);
+        let asks_advice = cases.iter().any(|case| wants_advice(case, memory, now));
+        if !due.is_empty() || asks_advice {
+            let due: BTreeSet<Names> = due.iter().map(|want| want.names.clone()).collect();
+            match office.account.connect().await {
+                Ok(session) => {
+                    memory.reached(now);
+                    let due = cases.iter().filter(|case| due.contains(&case.names));
+                    self.order_all(&session, due.collect(), memory).await;
+                    advise(&session, &cases, memory, now).await;
+                }
+                Err(error) => {
+                    tracing::warn!("no certificates can be ordered: {error}");
+                    memory.unreachable(&error, now);
+                }
+            }
+            // What failed or came is looked at anew.
+            let wants = cases.iter().map(|case| want(case, memory));
+            return next_of(wants, memory, now);
+        }
+        next_of(wants.into_iter(), memory, now)
+    }
+
+    /// The account that the region's step names, if this node orders with it.
+    fn office(&self, effect: &Effect) -> Option<Office> {
+        let step = &effect.chain.current().body;
+        let acme = step.acme.as_ref()?;
+        let me = self.scribe.region.keys().node();
+        let is_member = |node: &NodeId| effect.nodes.get(node).is_some_and(|node| node.is_member);
+        let issuers = step.roles.issuers.iter().copied().filter(is_member);
+        let issuers: Vec<NodeId> = issuers.collect();
+        if !issuers.contains(&me) {
+            return None;
+        }
+        let directory = Directory::new(&acme.directory, self.roots.clone());
+        let directory = match directory {
+            Ok(directory) => directory,
+            Err(error) => {
+                tracing::error!("the region's ACME directory: {error}");
+                return None;
+            }
+        };
+        let sealed = self.keyring.accounts(effect, &acme.directory);
+        sealed.into_iter().find_map(|sealed| {
+            let account = Account::from_secret(&directory, &sealed.secret).ok()?;
+            let is_the_regions = account.url() == acme.account
+                && acme.thumbprints.first().map(String::as_str) == Some(account.thumbprint());
+            is_the_regions.then(|| Office {
+                account,
+                sharers: sealed.recipients,
+                issuers: issuers.clone(),
+            })
+        })
+    }
+
+    /// Seals the account to exactly the issuers, if this node is the first that has it.
+    async fn share_account(&self, effect: &Effect, office: &Office) {
+        let issuers: BTreeSet<NodeId> = office.issuers.iter().copied().collect();
+        let first = issuers.intersection(&office.sharers).next();
+        if issuers == office.sharers || first != Some(&self.scribe.region.keys().node()) {
+            return;
+        }
+        let keys = issuers.iter().filter_map(|node| {
+            let body = &effect.nodes.get(node)?.body;
+            Some((*node, body.sealing_key))
+        });
+        let directory = office.account.directory().url().to_owned();
+        let secret = office.account.to_secret();
+        let shared = self.scribe.account(&directory, &secret, &keys.collect());
+        if let Err(error) = shared.await {
+            tracing::warn!("the other issuers do not get the ACME account: {error}");
+        }
+    }
+
+    /// What is wanted, with what there is of it.
+    fn cases(
+        &self,
+        effect: &Effect,
+        office: &Office,
+        memory: &mut Memory,
+        now: UnixTime,
+    ) -> Vec<Case> {
+        let me = self.scribe.region.keys().node();
+        let review = Arc::clone(&self.reviews.borrow());
+        let mut cases = Vec::new();
+        for wanted in wanted(effect, self.labels(effect)) {
+            let names = Names::new(wanted.names.names().iter().map(String::as_str));
+            let (Ok(names), held) = (names, review.held.get(&wanted.names)) else {
+                continue;
+            };
+            let Some(rank) = plan::rank(&names, me, &office.issuers) else {
+                continue;
+            };
+            let mut case = Case {
+                wanted,
+                names,
+                held: held.map(Arc::clone),
+                since: None,
+                rank,
+            };
+            if case.held.is_none() || case.is_exposed() {
+                case.since = Some(memory.since(&case.wanted.names, now));
+            } else {
+                memory.content(&case.wanted.names);
+            }
+            cases.push(case);
+        }
+        let names = cases.iter().map(|case| case.wanted.names.clone());
+        let records = cases.iter().filter_map(|case| case.held.as_ref());
+        memory.keep(
+            &names.collect(),
+            &records.map(|held| held.record).collect(),
+        );
+        cases
+    }
+
+    /// A wildcard is proved in the zone, by a node that may edit it.
+    fn can_prove(&self, case: &Case) -> bool {
+        !case.names.has_wildcard() || self.zone.is_some()
+    }
+
+    /// Gives the keys that this node has to nodes that are to have them too: the first issuer at once,
+    /// the others later, if it did not.
+    async fn seal_anew(
+        &self,
+        effect: &Effect,
+        cases: &[Case],
+        memory: &mut Memory,
+        now: UnixTime,
+    ) {
+        for case in cases {
+            let lacking = case.held.as_ref().filter(|_| case.is_lacking());
+            let Some(held) = lacking.filter(|_| !case.is_exposed()) else {
+                continue;
+            };
+            let turn = SEALING_TURN.saturating_mul(case.rank);
+            if memory.since(&case.wanted.names, now).plus(turn) > now {
+                continue;
+            }
+            let Some(secret) = self.keyring.secret(effect, held) else {
+                continue;
+            };
+            let origin = match held.body.directory.as_str() {
+                "" => Origin::Owner,
+                directory => Origin::Directory(directory),
+            };
+            let recipients = &case.wanted.recipients;
+            let sealed = self
+                .scribe
+                .certificate(origin, &held.chain, &secret, recipients)
+                .await;
+            match sealed {
+                Ok(_record) => memory.content(&case.wanted.names),
+                Err(error) => tracing::warn!("a key is not sealed to a node that lacks it: {error}"),
+            }
+        }
+    }
+
+    /// Orders all of them, and notes what became of each.
+    async fn order_all(&self, session: &Session, due: Vec<&Case>, memory: &mut Memory) {
+        let mut orders = JoinSet::new();
+        for case in due {
+            let order = Order {
+                session: session.clone(),
+                intents: self.intents.clone(),
+                scribe: self.scribe.clone(),
+                zone: self.zone.clone(),
+                names: case.names.clone(),
+                set: case.wanted.names.clone(),
+                held: case.held.clone(),
+                is_exposed: case.is_exposed(),
+            };
+            orders.spawn(async move {
+                let done = order.run().await;
+                (order.set, done)
+            });
+        }
+        while let Some(ended) = orders.join_next().await {
+            let Ok((names, done)) = ended else {
+                tracing::error!("an order ended early");
+                continue;
+            };
+            let now = verge_sync::clock::Clock::System.now();
+            match done {
+                Ok(()) => memory.succeeded(&names),
+                Err(OrderError::Acme(error)) => {
+                    tracing::warn!(names = ?names.names(), "no certificate: {error}");
+                    memory.failed(&names, &error, now);
+                }
+                Err(OrderError::HandOut(error)) => {
+                    tracing::error!(names = ?names.names(), "a certificate is not handed out: {error}");
+                    memory.refused(&names, error.to_string(), now, None);
+                }
+                Err(OrderError::Gone) => {}
+            }
+        }
+    }
+}
+
+/// One order, on its own.
+struct Order {
+    session: Session,
+    intents: Intents,
+    scribe: Scribe,
+    zone: Option<Arc<dyn Zone>>,
+    names: Names,
+    set: NameSet,
+    held: Option<Arc<Held>>,
+    is_exposed: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum OrderError {
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
+    #[error(transparent)]
+    HandOut(#[from] HandOutError),
+    /// Nobody wants it any more.
+    #[error("the hosts are the region's no more")]
+    Gone,
+}
+
+impl Order {
+    async fn run(&self) -> Result<(), OrderError> {
+        let issued = self.order().await?;
+        // Who is to have it may have changed meanwhile.
+        let effect = self.scribe.region.effect();
+        let labels = if self.names.has_wildcard() {
+            Labels::Wildcard
+        } else {
+            Labels::Single
+        };
+        let wanted = wanted(&effect, labels);
+        let wanted = wanted.into_iter().find(|wanted| wanted.names == self.set);
+        let wanted = wanted.ok_or(OrderError::Gone)?;
+        let directory = self.session.account().directory();
+        let key = issued.key_pem.as_ref().map_or("", |key| key.as_str());
+        self.scribe
+            .certificate(
+                Origin::Directory(directory.url()),
+                issued.chain_pem.as_bytes(),
+                key.as_bytes(),
+                &wanted.recipients,
+            )
+            .await?;
+        self.intents.settle(directory, &self.names)?;
+        tracing::info!(names = ?self.set.names(), "a certificate was ordered");
+        self.revoke_exposed().await;
+        Ok(())
+    }
+
+    async fn order(&self) -> Result<Issued, AcmeError> {
+        let chain = self.held.as_ref().map(|held| held.chain.as_slice());
+        let chain = chain.and_then(|chain| std::str::from_utf8(chain).ok());
+        let replaces = chain.and_then(|chain| Predecessor::of_chain(chain).ok().flatten());
+        let challenge = match &self.zone {
+            Some(zone) if self.names.has_wildcard() => Challenge::Dns01(zone.as_ref()),
+            _ => Challenge::Http01,
+        };
+        let wish = Wish {
+            names: &self.names,
+            key: Key::Fresh,
+            replaces: replaces.as_ref(),
+            challenge,
+            before: &(),
+            patience: Patience::default(),
+        };
+        let now = verge_sync::clock::Clock::System.now();
+        crate::acme::order(&self.session, &self.intents, &wish, now).await
+    }
+
+    /// The key of the one before is known to a node that is not to have it.
+    async fn revoke_exposed(&self) {
+        let Some(held) = self.held.as_ref().filter(|_| self.is_exposed) else {
+            return;
+        };
+        let Ok(chain) = std::str::from_utf8(&held.chain) else {
+            return;
+        };
+        if let Err(error) = crate::acme::revoke(&self.session, chain).await {
+            tracing::warn!(names = ?self.set.names(), "the certificate before is not revoked: {error}");
+        }
+    }
+}
+
+fn want<'a>(case: &'a Case, memory: &Memory) -> Want<'a> {
+    let is_wished = memory.is_wished(&case.wanted.names);
+    let record = case.held.as_ref().map(|held| held.record);
+    Want {
+        names: &case.names,
+        life: case.life(),
+        since: if is_wished {
+            Some(UnixTime(0))
+        } else {
+            case.since
+        },
+        rank: if is_wished { 0 } else { case.rank },
+        advice: record.and_then(|record| memory.advice(&record)),
+        trouble: memory.trouble(&case.wanted.names),
+    }
+}
+
+fn next_of<'a>(
+    wants: impl Iterator<Item = Want<'a>>,
+    memory: &Memory,
+    now: UnixTime,
+) -> Option<UnixTime> {
+    let next = wants.map(|want| plan::order_at(&want, memory.reachable_since));
+    let next = next.min().unwrap_or(now.plus(PAUSE_MAX));
+    Some(next.max(memory.rests_until.unwrap_or(next)))
+}
+
+/// Of what rank 0 renews.
+fn wants_advice(case: &Case, memory: &Memory, now: UnixTime) -> bool {
+    let held = case.held.as_ref();
+    case.rank == 0
+        && !case.is_brought()
+        && held.is_some_and(|held| {
+            held.leaf.not_after > now && memory.wants_advice(&held.record, now)
+        })
+}
+
+/// Asks when certificates should be renewed.
+async fn advise(session: &Session, cases: &[Case], memory: &mut Memory, now: UnixTime) {
+    const ASK_AGAIN: Duration = Duration::from_hours(6);
+    let asked: Vec<&Arc<Held>> = cases
+        .iter()
+        .filter(|case| wants_advice(case, memory, now))
+        .filter_map(|case| case.held.as_ref())
+        .take(ADVICE_MAX)
+        .collect();
+    for held in asked {
+        let chain = std::str::from_utf8(&held.chain).ok();
+        let identifier = chain.and_then(|chain| Predecessor::of_chain(chain).ok().flatten());
+        let advice = match identifier {
+            Some(identifier) => crate::acme::renewal_info(session, &identifier).await,
+            None => Ok(None),
+        };
+        let (window, next) = match advice {
+            Ok(Some(advice)) => (Some(advice.window), advice.ask_again_after),
+            Ok(None) => (None, ASK_AGAIN),
+            Err(error) => {
+                tracing::debug!("no renewal advice: {error}");
+                (memory.advice(&held.record), ASK_AGAIN)
+            }
+        };
+        memory.advised(held.record, window, now.plus(next));
+    }
+}

@@ -1,0 +1,119 @@
+//! `verge cert`: the certificates of the region.
+
+use super::{Data, ask};
+use crate::admin::{CertRequest, Request};
+use crate::certificates::Plan;
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+
+/// What can be done with certificates.
+#[derive(Debug, Subcommand)]
+pub enum CertCommand {
+    /// Let the region's certificates be ordered: makes an account at an authority (Let's Encrypt
+    /// unless another is named), and names the nodes that order.
+    Setup(Setup),
+    /// List the hosts of the region, and how long their certificates last.
+    List(List),
+    /// Show where the certificate of a host comes from, and which nodes have its key.
+    Show(OfHost),
+    /// Order a new certificate for a host now, without waiting for its time.
+    Renew(OfHost),
+    /// Bring a certificate of your own for the hosts of one site: its key goes, sealed, to the nodes
+    /// that the site admits, and to no issuer beside them.
+    Import(Import),
+}
+
+/// `verge cert setup`
+#[derive(Debug, Args)]
+pub struct Setup {
+    /// Whom the authority writes to if something is wrong, such as steward@example.org; may be given
+    /// several times.
+    #[arg(long, value_name = "MAIL")]
+    contact: Vec<String>,
+    /// Agree to the authority's terms, which it names when this is missing.
+    #[arg(long)]
+    agree: bool,
+    /// The authority: `letsencrypt`, `letsencrypt-staging` (for trials), or the URL of an ACME
+    /// directory.
+    #[arg(long, value_name = "URL", default_value = "letsencrypt")]
+    directory: String,
+    /// A node that orders: two or three of different providers are right; this node if none is named.
+    #[arg(long, value_name = "NODE")]
+    issuer: Vec<String>,
+    #[command(flatten)]
+    data: Data,
+}
+
+/// `verge cert list`
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    data: Data,
+}
+
+/// `verge cert show`, `verge cert renew`
+#[derive(Debug, Args)]
+pub struct OfHost {
+    /// The host.
+    host: String,
+    #[command(flatten)]
+    data: Data,
+}
+
+/// `verge cert import`
+#[derive(Debug, Args)]
+pub struct Import {
+    /// A PEM file: the certificate and its chain.
+    #[arg(long, value_name = "FILE")]
+    certificate: PathBuf,
+    /// A PEM file: its private key.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    #[command(flatten)]
+    data: Data,
+}
+
+impl CertCommand {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// In sentences.
+    pub fn run(self) -> anyhow::Result<()> {
+        let (data, request) = match self {
+            Self::Setup(setup) => {
+                let plan = Plan {
+                    directory: setup.directory,
+                    contacts: setup.contact.iter().map(|mail| contact(mail)).collect(),
+                    issuers: setup.issuer,
+                    agrees: setup.agree,
+                };
+                (setup.data, CertRequest::Setup { plan })
+            }
+            Self::List(List { data }) => (data, CertRequest::List),
+            Self::Show(OfHost { host, data }) => (data, CertRequest::Show { host }),
+            Self::Renew(OfHost { host, data }) => (data, CertRequest::Renew { host }),
+            Self::Import(Import {
+                certificate,
+                key,
+                data,
+            }) => {
+                let (chain, key) = (read(&certificate)?, read(&key)?);
+                (data, CertRequest::Import { chain, key })
+            }
+        };
+        ask(&data, &Request::Cert(request))
+    }
+}
+
+fn contact(mail: &str) -> String {
+    if mail.contains(':') {
+        mail.to_owned()
+    } else {
+        format!("mailto:{mail}")
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
