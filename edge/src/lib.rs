@@ -1,5 +1,6 @@
 //! A Verge node: serves visitors, receives pushes, and the `verge` command.
 
+pub mod acme;
 pub mod addresses;
 pub mod admin;
 pub mod app;

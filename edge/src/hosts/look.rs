@@ -65,7 +65,8 @@ pub fn answer(wishes: &mut Vec<Wish>, seen: &[Seen]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hosts::resolver::Answer;
+    use crate::hosts::resolver::{Answer, Caa};
+    use std::net::IpAddr;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Counts the hosts that are looked at at once.
@@ -87,6 +88,14 @@ mod tests {
         }
 
         fn texts<'a>(&'a self, _name: &'a str) -> Answer<'a> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn addresses<'a>(&'a self, _name: &'a str) -> Answer<'a, IpAddr> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn caa<'a>(&'a self, _name: &'a str) -> Answer<'a, Caa> {
             Box::pin(std::future::ready(Ok(Vec::new())))
         }
     }

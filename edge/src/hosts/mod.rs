@@ -14,4 +14,4 @@ pub mod resolver;
 pub use look::{Seen, Wish, look};
 pub use proof::{Proof, Verdict};
 pub use recheck::Recheck;
-pub use resolver::{DnsResolver, Resolver, Unanswered};
+pub use resolver::{Caa, DnsResolver, Resolver, Unanswered};

@@ -126,7 +126,8 @@ pub fn text(site: SiteId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hosts::resolver::Answer;
+    use crate::hosts::resolver::{Answer, Caa};
+    use std::net::IpAddr;
 
     /// What DNS says of the host, and of the name in front of it; `None` is no answer.
     struct Says(Option<&'static str>, Option<&'static str>);
@@ -156,6 +157,14 @@ mod tests {
         fn texts<'a>(&'a self, name: &'a str) -> Answer<'a> {
             assert_eq!(name, "_verge-challenge.www.example.org");
             Self::answer(self.1, name)
+        }
+
+        fn addresses<'a>(&'a self, _name: &'a str) -> Answer<'a, IpAddr> {
+            unreachable!("a proof is no address")
+        }
+
+        fn caa<'a>(&'a self, _name: &'a str) -> Answer<'a, Caa> {
+            unreachable!("a proof is no CAA record")
         }
     }
 

@@ -1,4 +1,4 @@
-//! Asking DNS: what a name is an alias of, and which texts it has.
+//! Asking DNS: what a name is an alias of, its texts, its addresses, and who may certify it.
 //!
 //! Nothing is cached, and the system's settings are read anew for each question: a node runs for
 //! months, and its router may change.
@@ -8,7 +8,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -22,7 +22,19 @@ const SERVER_TIMEOUT: Duration = Duration::from_secs(3);
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An answer: what is there. A name that does not exist has nothing.
-pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Vec<String>, Unanswered>> + Send + 'a>>;
+pub type Answer<'a, T = String> =
+    Pin<Box<dyn Future<Output = Result<Vec<T>, Unanswered>> + Send + 'a>>;
+
+/// One record that says who may certify a name (RFC 8659 section 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caa {
+    /// Whether an authority that does not know the tag must refuse.
+    pub is_critical: bool,
+    /// What it is about: `issue`, `issuewild`, `iodef`, ...
+    pub tag: String,
+    /// What it says.
+    pub value: String,
+}
 
 /// DNS did not say; that proves nothing, in either direction.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +52,10 @@ pub trait Resolver: Send + Sync {
     fn aliases<'a>(&'a self, name: &'a str) -> Answer<'a>;
     /// The TXT records of `name`, the parts of each put together.
     fn texts<'a>(&'a self, name: &'a str) -> Answer<'a>;
+    /// The addresses of `name`, of both families, or of what it is an alias of.
+    fn addresses<'a>(&'a self, name: &'a str) -> Answer<'a, IpAddr>;
+    /// The CAA records of `name` itself or of what it is an alias of; its parents are not asked.
+    fn caa<'a>(&'a self, name: &'a str) -> Answer<'a, Caa>;
 }
 
 /// Asks real servers, over UDP, and over TCP where an answer is long.
@@ -138,6 +154,35 @@ impl Resolver for DnsResolver {
                 _ => None,
             });
             Ok(texts.collect())
+        })
+    }
+
+    fn addresses<'a>(&'a self, name: &'a str) -> Answer<'a, IpAddr> {
+        Box::pin(async move {
+            let mut records = self.ask(name, RecordType::A).await?;
+            records.extend(self.ask(name, RecordType::AAAA).await?);
+            let addresses = records.iter().filter_map(|record| match &record.data {
+                RData::A(address) => Some(IpAddr::V4(address.0)),
+                RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+                _ => None,
+            });
+            Ok(addresses.collect())
+        })
+    }
+
+    fn caa<'a>(&'a self, name: &'a str) -> Answer<'a, Caa> {
+        Box::pin(async move {
+            let records = self.ask(name, RecordType::CAA).await?;
+            let said = records.iter().filter_map(|record| match &record.data {
+                RData::CAA(caa) => Some(Caa {
+                    is_critical: caa.issuer_critical,
+                    tag: caa.tag.to_ascii_lowercase(),
+                    // What is not UTF-8 names nobody, but it is there.
+                    value: String::from_utf8_lossy(&caa.value).into_owned(),
+                }),
+                _ => None,
+            });
+            Ok(said.collect())
         })
     }
 }

@@ -1,0 +1,432 @@
+//! May we order: the limits of Let's Encrypt (published, August 2026) and our own inside them, by
+//! what this issuer ordered within a week. Pure; [`BudgetFile`](super::budget_file::BudgetFile)
+//! keeps it on disk.
+//!
+//! Every issuer of a region has a share of its own: [`MARGIN`] of each limit, divided by the number
+//! of issuers. So they need not talk, and two sides of a partition cannot add up to more. The
+//! account's key is what limits are counted by, so there is one budget per account and directory.
+//! Renewals by RFC 9773 are not counted by the authority, once per predecessor; we only pace them.
+
+use super::certificate::Predecessor;
+use super::names::Names;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::time::Duration;
+use verge_sync::clock::UnixTime;
+
+/// So much of each limit is used by all issuers together.
+pub const MARGIN: (u32, u32) = (4, 5);
+/// Entries of the log. A week at full pace has more; a region of a thousand hosts has 600 orders
+/// in its busiest week (`docs/scale.md`).
+pub const ENTRIES_MAX: usize = 4096;
+/// Longest stored form.
+pub const BYTES_MAX: usize = 8 << 20;
+const FORMAT: u32 = 1;
+const HOUR: Duration = Duration::from_hours(1);
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
+/// So many within so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// Within any stretch of this length.
+    pub period: Duration,
+}
+
+/// New orders of an account.
+pub const ORDERS: Rate = rate(300, 3);
+/// New certificates below one registered domain.
+pub const DOMAIN: Rate = rate(50, 7 * 24);
+/// Certificates for exactly the same names.
+pub const SET: Rate = rate(5, 7 * 24);
+/// Failed validations of one name.
+pub const FAILURES: Rate = rate(5, 1);
+/// Our own: new certificates of one owner, so that none uses up what is all of the region's.
+pub const OWNER: Rate = rate(60, 7 * 24);
+/// Our own: a backlog is spread, renewals that nobody counts too. A twelfth of [`ORDERS`] in a
+/// twelfth of its time.
+pub const PACE: Rate = Rate {
+    count: 25,
+    period: Duration::from_mins(15),
+};
+
+const fn rate(count: u32, hours: u64) -> Rate {
+    Rate {
+        count,
+        period: Duration::from_hours(hours),
+    }
+}
+
+impl Rate {
+    /// What one of so many issuers may use: at least one.
+    #[must_use]
+    pub fn share(self, issuer_count: u32) -> u32 {
+        let (part, whole) = MARGIN;
+        (self.count * part / whole / issuer_count.max(1)).max(1)
+    }
+}
+
+/// What is to be ordered.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// The names.
+    pub names: &'a Names,
+    /// Whose names they are: any text that stands for the owner.
+    pub owner: &'a str,
+    /// The certificate that the order replaces, if the server knows RFC 9773.
+    pub replaces: Option<&'a Predecessor>,
+}
+
+/// Stands for an order in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OrderNumber(u64);
+
+/// Why it may not be ordered now: a sentence for the owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is used up.
+    pub limit: Limit,
+    /// From when it is not, as far as is known now.
+    pub possible_at: UnixTime,
+}
+
+/// A limit that is used up, by how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Limit {
+    /// Our own pace.
+    Pace(u32),
+    /// Orders of the account.
+    Orders(u32),
+    /// New certificates below a registered domain.
+    Domain(String, u32),
+    /// Certificates for exactly these names.
+    Set(u32),
+    /// Failed validations of a name.
+    Failures(String, u32),
+    /// New certificates of an owner.
+    Owner(u32),
+    /// The log is full.
+    Log,
+}
+
+/// Stored bytes that are no budget.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the log of certificate orders is damaged or of a later release")]
+pub struct BudgetError;
+
+/// What this issuer ordered, and what it may order still.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    issuer_count: u32,
+    next: u64,
+    /// In the order of their times, but for clocks that were set back.
+    orders: VecDeque<Entry>,
+    failures: VecDeque<Failed>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    number: OrderNumber,
+    at_s: i64,
+    /// The digest of the names.
+    set: String,
+    domains: Vec<String>,
+    owner: String,
+    /// Counted by nobody but us.
+    replaces: Option<String>,
+    /// Whether a certificate came of it, or may still.
+    is_certificate: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Failed {
+    at_s: i64,
+    name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    format: u32,
+    next: u64,
+    orders: VecDeque<Entry>,
+    failures: VecDeque<Failed>,
+}
+
+impl Budget {
+    /// Nothing ordered yet, with the share of one of so many issuers.
+    #[must_use]
+    pub fn new(issuer_count: u32) -> Self {
+        Self {
+            issuer_count,
+            next: 0,
+            orders: VecDeque::new(),
+            failures: VecDeque::new(),
+        }
+    }
+
+    /// As [`Self::to_bytes`] stored it.
+    ///
+    /// # Errors
+    /// [`BudgetError`].
+    pub fn from_bytes(bytes: &[u8], issuer_count: u32) -> Result<Self, BudgetError> {
+        if bytes.len() > BYTES_MAX {
+            return Err(BudgetError);
+        }
+        let stored: Stored = serde_json::from_slice(bytes).map_err(|_error| BudgetError)?;
+        let fits = stored.orders.len() <= ENTRIES_MAX && stored.failures.len() <= ENTRIES_MAX;
+        if stored.format != FORMAT || !fits {
+            return Err(BudgetError);
+        }
+        Ok(Self {
+            issuer_count,
+            next: stored.next,
+            orders: stored.orders,
+            failures: stored.failures,
+        })
+    }
+
+    /// To store, before what it allowed is sent.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let stored = Stored {
+            format: FORMAT,
+            next: self.next,
+            orders: self.orders.clone(),
+            failures: self.failures.clone(),
+        };
+        serde_json::to_vec(&stored).unwrap_or_default()
+    }
+
+    /// The region has another number of issuers now.
+    pub fn set_issuer_count(&mut self, issuer_count: u32) {
+        self.issuer_count = issuer_count;
+    }
+
+    /// Whether this may be ordered now.
+    ///
+    /// # Errors
+    /// [`Refusal`]: of all limits that are used up, the one that lasts longest.
+    pub fn allows(&self, ask: &Ask<'_>, now: UnixTime) -> Result<(), Refusal> {
+        let worst = self
+            .refusals(ask, now)
+            .into_iter()
+            .max_by_key(|refusal| refusal.possible_at);
+        worst.map_or(Ok(()), Err)
+    }
+
+    /// Notes an order that is about to be sent. An order that is resumed was noted already.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing is noted then.
+    pub fn begin(&mut self, ask: &Ask<'_>, now: UnixTime) -> Result<OrderNumber, Refusal> {
+        self.prune(now);
+        self.allows(ask, now)?;
+        let number = OrderNumber(self.next);
+        self.next = self.next.saturating_add(1);
+        self.orders.push_back(Entry {
+            number,
+            at_s: now.0,
+            set: ask.names.digest().to_string(),
+            domains: domains(ask.names).into_iter().collect(),
+            owner: ask.owner.to_owned(),
+            replaces: self
+                .exemption(ask)
+                .map(|replaces| replaces.as_str().to_owned()),
+            is_certificate: true,
+        });
+        Ok(number)
+    }
+
+    /// The order brought a certificate. Where the server did not take it for a renewal, it counts.
+    pub fn issued(&mut self, number: OrderNumber, was_replacement: bool) {
+        if let Some(entry) = self.entry(number).filter(|_| !was_replacement) {
+            entry.replaces = None;
+        }
+    }
+
+    /// The order is dead; the names whose validation failed are counted.
+    pub fn failed<'a>(
+        &mut self,
+        number: OrderNumber,
+        failures: impl IntoIterator<Item = &'a str>,
+        now: UnixTime,
+    ) {
+        if let Some(entry) = self.entry(number) {
+            entry.is_certificate = false;
+        }
+        for name in failures {
+            self.failures.push_back(Failed {
+                at_s: now.0,
+                name: base(name).to_owned(),
+            });
+        }
+        self.prune(now);
+    }
+
+    /// The number of an order for these names that was noted and neither issued nor failed may be
+    /// unknown after a crash: the last one.
+    #[must_use]
+    pub fn last_of(&self, names: &Names) -> Option<OrderNumber> {
+        let set = names.digest().to_string();
+        self.orders
+            .iter()
+            .rev()
+            .find(|entry| entry.set == set)
+            .map(|entry| entry.number)
+    }
+
+    fn entry(&mut self, number: OrderNumber) -> Option<&mut Entry> {
+        self.orders
+            .iter_mut()
+            .rev()
+            .find(|entry| entry.number == number)
+    }
+
+    /// The predecessor, if the authority will not count the order: once for each.
+    fn exemption<'a>(&self, ask: &Ask<'a>) -> Option<&'a Predecessor> {
+        let is_used = |replaces: &Predecessor| {
+            let same = |entry: &Entry| entry.replaces.as_deref() == Some(replaces.as_str());
+            self.orders
+                .iter()
+                .any(|entry| entry.is_certificate && same(entry))
+        };
+        ask.replaces.filter(|replaces| !is_used(replaces))
+    }
+
+    fn refusals(&self, ask: &Ask<'_>, now: UnixTime) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        let mut check =
+            |rate: Rate, times: &mut dyn Iterator<Item = i64>, limit: &dyn Fn(u32) -> Limit| {
+                let count = rate.share(self.issuer_count);
+                refusals.extend(
+                    wait(rate.period, count, times, now).map(|possible_at| Refusal {
+                        limit: limit(count),
+                        possible_at,
+                    }),
+                );
+            };
+        check(PACE, &mut self.times(|_entry| true), &Limit::Pace);
+        for name in ask.names.iter().map(base).collect::<BTreeSet<_>>() {
+            let of_name = self.failures.iter().filter(|failed| failed.name == name);
+            let limit = |count| Limit::Failures(name.to_owned(), count);
+            check(FAILURES, &mut of_name.map(|failed| failed.at_s), &limit);
+        }
+        if self.exemption(ask).is_none() {
+            let set = ask.names.digest().to_string();
+            check(ORDERS, &mut self.times(Entry::is_counted), &Limit::Orders);
+            let of_set = |entry: &Entry| entry.is_new_certificate() && entry.set == set;
+            check(SET, &mut self.times(of_set), &Limit::Set);
+            for domain in domains(ask.names) {
+                let of_domain =
+                    |entry: &Entry| entry.is_new_certificate() && entry.domains.contains(&domain);
+                let limit = |count| Limit::Domain(domain.clone(), count);
+                check(DOMAIN, &mut self.times(of_domain), &limit);
+            }
+            let of_owner = |entry: &Entry| entry.is_new_certificate() && entry.owner == ask.owner;
+            check(OWNER, &mut self.times(of_owner), &Limit::Owner);
+        }
+        if self.orders.len() >= ENTRIES_MAX || self.failures.len() >= ENTRIES_MAX {
+            let oldest = self.times(|_entry| true).next().unwrap_or(now.0);
+            refusals.push(Refusal {
+                limit: Limit::Log,
+                possible_at: UnixTime(oldest).plus(WEEK),
+            });
+        }
+        refusals
+    }
+
+    fn times<'a>(&'a self, fits: impl Fn(&Entry) -> bool + 'a) -> impl Iterator<Item = i64> + 'a {
+        self.orders
+            .iter()
+            .filter(move |entry| fits(entry))
+            .map(|entry| entry.at_s)
+    }
+
+    /// Forgets what no limit counts any more, and what a clock noted that was far ahead.
+    fn prune(&mut self, now: UnixTime) {
+        let is_within = |at_s: i64, period| {
+            now.since(UnixTime(at_s)) < period && UnixTime(at_s) <= now.plus(WEEK)
+        };
+        self.orders.retain(|entry| is_within(entry.at_s, WEEK));
+        self.failures.retain(|failed| is_within(failed.at_s, HOUR));
+        while self.failures.len() > ENTRIES_MAX {
+            self.failures.pop_front();
+        }
+    }
+}
+
+impl Entry {
+    fn is_counted(&self) -> bool {
+        self.replaces.is_none()
+    }
+
+    fn is_new_certificate(&self) -> bool {
+        self.is_certificate && self.is_counted()
+    }
+}
+
+/// When one more fits, if none does now.
+fn wait(
+    period: Duration,
+    count: u32,
+    times: &mut dyn Iterator<Item = i64>,
+    now: UnixTime,
+) -> Option<UnixTime> {
+    let mut recent: Vec<i64> = times
+        .filter(|at| now.since(UnixTime(*at)) < period)
+        .collect();
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    // The one that must have passed.
+    let place = recent.len().checked_sub(count)?;
+    let (_before, at, _after) = recent.select_nth_unstable(place);
+    Some(UnixTime(*at).plus(period))
+}
+
+fn base(name: &str) -> &str {
+    name.strip_prefix("*.").unwrap_or(name)
+}
+
+/// The registered domains of names: what the Public Suffix List leaves of each.
+fn domains(names: &Names) -> BTreeSet<String> {
+    let names = names.iter().map(base);
+    names
+        .map(|name| psl::domain_str(name).unwrap_or(name).to_owned())
+        .collect()
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.limit {
+            Limit::Pace(count) => write!(f, "{count} certificates were ordered within 15 minutes")?,
+            Limit::Orders(count) => write!(f, "{count} certificates were ordered within 3 hours")?,
+            Limit::Domain(domain, count) => {
+                write!(
+                    f,
+                    "names below {domain} got {count} new certificates within 7 days"
+                )?;
+            }
+            Limit::Set(count) => {
+                write!(
+                    f,
+                    "exactly these names got {count} certificates within 7 days"
+                )?;
+            }
+            Limit::Failures(name, count) => {
+                write!(f, "{count} validations of {name} failed within an hour")?;
+            }
+            Limit::Owner(count) => {
+                write!(
+                    f,
+                    "names of this account got {count} new certificates within 7 days"
+                )?;
+            }
+            Limit::Log => f.write_str("too many certificates were ordered within 7 days")?,
+        }
+        match jiff::Timestamp::from_second(self.possible_at.0) {
+            Ok(time) => write!(f, "; the next one is possible at {time}"),
+            Err(_out_of_range) => f.write_str("; the next one is not possible soon"),
+        }
+    }
+}
