@@ -29,11 +29,13 @@ impl Api {
                     format!("{count} of {needed} votes: the other providers sign it with `verge region sign {id}`")
                 };
                 say(log, format!("step      {step}")).await;
-                for line in foundation.caa {
+                for line in &foundation.caa {
                     say(log, format!("CAA       {line}")).await;
                 }
-                let why = "owners of domains set such a CAA record, so that nobody else gets a certificate for them";
-                say(log, format!("          {why}")).await;
+                if !foundation.caa.is_empty() {
+                    let why = "owners of domains set such a CAA record, so that nobody else gets a certificate for them";
+                    say(log, format!("          {why}")).await;
+                }
                 Ok(())
             }
             CertRequest::List => {

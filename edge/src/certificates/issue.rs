@@ -114,6 +114,7 @@ impl Issuing {
     /// Works until it is dropped; on a node that is no issuer it waits to become one.
     pub async fn run(mut self) {
         let mut effects = self.scribe.region.watch();
+        let mut clock = self.clock.clone();
         let mut memory = Memory::default();
         loop {
             effects.mark_unchanged();
@@ -131,18 +132,19 @@ impl Issuing {
             let rest = self.rest(next);
             // What changes at once is looked at together.
             tokio::time::sleep(PAUSE_MIN).await;
+            let is_lost = self.now().is_none();
+            let mut wished = None;
             tokio::select! {
                 changed = effects.changed() => if changed.is_err() { return },
                 changed = self.reviews.changed() => if changed.is_err() { return },
-                changed = self.clock.wait_for(|(_, belief)| belief.holds()), if next.is_none() => {
+                changed = clock.wait_for(|(_, belief)| belief.holds()), if is_lost => {
                     if changed.is_err() { return }
-                    tokio::time::sleep(rest).await;
                 }
-                wish = self.wishes.recv() => match wish {
-                    Some(host) => self.wish(&host, &mut memory),
-                    None => return,
-                },
+                wish = self.wishes.recv() => wished = wish,
                 () = tokio::time::sleep(rest) => {}
+            }
+            if let Some(host) = wished {
+                self.wish(&host, &mut memory);
             }
         }
     }
@@ -212,6 +214,7 @@ impl Issuing {
             match office.account.connect().await {
                 Ok(session) => {
                     memory.reached(now);
+                    let session = Arc::new(session);
                     let due = cases.iter().filter(|case| due.contains(&case.names));
                     self.order_all(&session, due.collect(), memory).await;
                     advise(&session, &cases, memory, now).await;
@@ -271,9 +274,10 @@ impl Issuing {
             let body = &effect.nodes.get(node)?.body;
             Some((*node, body.sealing_key))
         });
+        let keys = keys.collect();
         let directory = office.account.directory().url().to_owned();
         let secret = office.account.to_secret();
-        let shared = self.scribe.account(&directory, &secret, &keys.collect());
+        let shared = self.scribe.account(&directory, &secret, &keys);
         if let Err(error) = shared.await {
             tracing::warn!("the other issuers do not get the ACME account: {error}");
         }
@@ -364,11 +368,11 @@ impl Issuing {
     }
 
     /// Orders all of them, and notes what became of each.
-    async fn order_all(&self, session: &Session, due: Vec<&Case>, memory: &mut Memory) {
+    async fn order_all(&self, session: &Arc<Session>, due: Vec<&Case>, memory: &mut Memory) {
         let mut orders = JoinSet::new();
         for case in due {
             let order = Order {
-                session: session.clone(),
+                session: Arc::clone(session),
                 intents: self.intents.clone(),
                 scribe: self.scribe.clone(),
                 zone: self.zone.clone(),
@@ -406,7 +410,7 @@ impl Issuing {
 
 /// One order, on its own.
 struct Order {
-    session: Session,
+    session: Arc<Session>,
     intents: Intents,
     scribe: Scribe,
     zone: Option<Arc<dyn Zone>>,

@@ -36,8 +36,8 @@ pub struct Setup {
     agree: bool,
     /// The authority: `letsencrypt`, `letsencrypt-staging` (for trials), or the URL of an ACME
     /// directory.
-    #[arg(long, value_name = "URL", default_value = "letsencrypt")]
-    directory: String,
+    #[arg(long = "directory", value_name = "URL", default_value = "letsencrypt")]
+    authority: String,
     /// A node that orders: two or three of different providers are right; this node if none is named.
     #[arg(long, value_name = "NODE")]
     issuer: Vec<String>,
@@ -83,7 +83,7 @@ impl CertCommand {
         let (data, request) = match self {
             Self::Setup(setup) => {
                 let plan = Plan {
-                    directory: setup.directory,
+                    directory: setup.authority,
                     contacts: setup.contact.iter().map(|mail| contact(mail)).collect(),
                     issuers: setup.issuer,
                     agrees: setup.agree,
