@@ -19,6 +19,7 @@ mod status;
 use crate::addresses::Proxies;
 use crate::admin::api::{Addresses, Api, Door, Keep};
 use crate::build_child::BuildChild;
+use crate::certificates::Review;
 use crate::cli::node::Ready;
 use crate::config::Config;
 use crate::host::Host;
@@ -42,7 +43,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use verge_sync::clock::Clock;
 use verge_sync::content::Thrift;
 use verge_sync::id::{SiteId, Version};
@@ -85,7 +86,8 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         lan,
         thrift,
     } = open(data, &config, keys, &store)?;
-    let Some(among) = among(&store, &region, &config, &thrift).await? else {
+    let reviews = showing.certification().reviews();
+    let Some(among) = among(&store, &region, &config, &thrift, reviews).await? else {
         return Ok(());
     };
     let page = showing.status();
@@ -97,11 +99,11 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let edge = Edge::start(edge, sites, tls)?;
     complete(lan.as_deref(), &edge, &showing, &region);
     let welcome = among.welcome(&config, &edge);
-    // Who has no certificate yet serves nobody over HTTPS.
     let welcome = if showing.certification().has_any() {
         welcome.say(&region).await?;
         None
     } else {
+        welcome.say_later(&region).await?;
         Some(welcome)
     };
     let up = Up {
@@ -236,8 +238,9 @@ async fn among(
     region: &Arc<RegionView>,
     config: &Config,
     thrift: &Arc<Thrift>,
+    reviews: watch::Receiver<Arc<Review>>,
 ) -> anyhow::Result<Option<Among>> {
-    let among = Among::start(store, region, config, thrift).await?;
+    let among = Among::start(store, region, config, thrift, reviews).await?;
     tokio::select! {
         stopped = stop_signal() => stopped.map(|()| None),
         done = among.catch_up(store, region) => done.map(|()| Some(among)),

@@ -43,6 +43,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks of `verge status --follow`.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// And if nothing else changes.
+const BETWEEN_CLOCK_LOOKS: Duration = Duration::from_secs(1);
 /// How long a command waits for a look at a host: two questions to DNS, and a round before them.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Log lines that wait for a slow reader.
@@ -569,6 +571,7 @@ impl Api {
         let mut last = None;
         let mut changes = self.region.replica().changes();
         let mut looks = self.membership.watched().changes();
+        let mut reviews = self.membership.reviews();
         loop {
             let status = self.membership.status(&self.region).await;
             if last.as_ref() != Some(&status.without_seconds()) {
@@ -588,7 +591,10 @@ impl Api {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return Ok(()) },
                 changed = looks.changed() => if changed.is_err() { return Ok(()) },
+                changed = reviews.changed() => if changed.is_err() { return Ok(()) },
                 () = log.closed() => return Ok(()),
+                // What only the clock changes: a certificate that ends.
+                () = tokio::time::sleep(BETWEEN_CLOCK_LOOKS) => {}
             }
             // What changes within a blink is shown once.
             tokio::time::sleep(BETWEEN_LOOKS).await;

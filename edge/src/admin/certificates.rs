@@ -26,7 +26,9 @@ impl Api {
                 } else {
                     let (count, needed) = (standing.vote_count, standing.needed);
                     let id = standing.step.short();
-                    format!("{count} of {needed} votes: the other providers sign it with `verge region sign {id}`")
+                    format!(
+                        "{count} of {needed} votes: the other providers sign it with `verge region sign {id}`"
+                    )
                 };
                 say(log, format!("step      {step}")).await;
                 for line in &foundation.caa {
@@ -51,14 +53,17 @@ impl Api {
             CertRequest::Show { host } => self.show_certificate(&host, log).await,
             CertRequest::Renew { host } => {
                 self.desk.renew(&host).await?;
-                let text = format!("a new certificate for {host} is ordered now: `verge cert show {host}` tells what becomes of it");
+                let text = format!(
+                    "a new certificate for {host} is ordered now: `verge cert show {host}` tells what becomes of it"
+                );
                 say(log, text).await;
                 Ok(())
             }
             CertRequest::Import { chain, key } => {
                 let names = self.desk.import(chain.as_bytes(), key.as_bytes()).await?;
                 let names = names.names().join(", ");
-                let text = format!("the certificate for {names} goes to every node that the site admits");
+                let text =
+                    format!("the certificate for {names} goes to every node that the site admits");
                 say(log, text).await;
                 Ok(())
             }
@@ -84,7 +89,11 @@ impl Api {
         };
         let origin = match &held.body.purpose {
             Purpose::Imported(_) => format!("brought by its owner at node {}", name(&held.author)),
-            _ => format!("ordered at {} by node {}", held.body.directory, name(&held.author)),
+            _ => format!(
+                "ordered at {} by node {}",
+                held.body.directory,
+                name(&held.author)
+            ),
         };
         say(log, format!("from      {origin}")).await;
         let (from, until) = (day(held.leaf.not_before), day(held.leaf.not_after));
@@ -103,7 +112,11 @@ fn line(row: &Row, now: UnixTime) -> String {
         Some(held) => {
             let leaf = &held.leaf;
             let left = leaf.not_after.since(now).as_secs() / DAY_S;
-            let of = format!("key at {} of {} nodes", held.recipients.len(), row.wanted_by);
+            let of = format!(
+                "key at {} of {} nodes",
+                held.recipients.len(),
+                row.wanted_by
+            );
             match Validity::of(leaf.not_before, leaf.not_after, now) {
                 Validity::Valid => format!("valid for {left} days, {of}"),
                 Validity::Expired => format!("EXPIRED, {of}"),
@@ -117,5 +130,6 @@ fn line(row: &Row, now: UnixTime) -> String {
 }
 
 fn day(time: UnixTime) -> String {
-    jiff::Timestamp::from_second(time.0).map_or_else(|_| time.0.to_string(), |time| time.to_string())
+    jiff::Timestamp::from_second(time.0)
+        .map_or_else(|_| time.0.to_string(), |time| time.to_string())
 }

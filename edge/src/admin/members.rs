@@ -3,6 +3,7 @@
 use super::api::{Api, ApiError, Log, say};
 use super::{NodeRequest, ProviderRequest, RecordRequest, RegionRequest};
 use crate::belief::Belief;
+use crate::certificates::{Cover, Review, wanted};
 use crate::membership::{Asking, Porter, six_words};
 use crate::region::{
     Added, RegionView, Standing, Status, StepChange, WriteError, author_name, find_node,
@@ -14,6 +15,7 @@ use data_encoding::BASE32_NOPAD;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
+use verge_sync::clock::Clock;
 use verge_sync::content::Thrift;
 use verge_sync::id::{NodeId, RecordId};
 use verge_sync::keys::ProviderKey;
@@ -36,6 +38,7 @@ pub struct Membership {
     thrift: Arc<Thrift>,
     blocked: watch::Sender<BTreeSet<NodeId>>,
     watched: Arc<Watch>,
+    reviews: watch::Receiver<Arc<Review>>,
 }
 
 impl Membership {
@@ -44,7 +47,7 @@ impl Membership {
     pub fn new(
         (store, thrift): (Store, Arc<Thrift>),
         porter: Arc<Porter>,
-        clock: watch::Receiver<(u64, Belief)>,
+        (clock, reviews): (watch::Receiver<(u64, Belief)>, watch::Receiver<Arc<Review>>),
         (blocked, watched): (watch::Sender<BTreeSet<NodeId>>, Arc<Watch>),
     ) -> Self {
         Self {
@@ -54,7 +57,14 @@ impl Membership {
             thrift,
             blocked,
             watched,
+            reviews,
         }
+    }
+
+    /// Changes of the certificates in use.
+    #[must_use]
+    pub fn reviews(&self) -> watch::Receiver<Arc<Review>> {
+        self.reviews.clone()
     }
 
     /// The nodes that were blocked when the node last ran.
@@ -84,6 +94,9 @@ impl Membership {
             format!("the node {name}, with this provider's signature: see `verge node list`")
         });
         status.given_up_count = self.thrift.given_up().len();
+        let wanted = wanted(&effect);
+        let names = wanted.iter().map(|wanted| &wanted.names);
+        status.certificates = Cover::of(&self.reviews.borrow(), names, Clock::System.now());
         status.asking = asking
             .map(|asking| format!("{} ({})", asking.provider.name, asking.words))
             .chain(unsigned)

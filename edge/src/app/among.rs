@@ -5,6 +5,7 @@ use super::collection::Collection;
 use super::{fitness, housekeeping};
 use crate::admin::Membership;
 use crate::belief::{Belief, Witness};
+use crate::certificates::Review;
 use crate::config::{Config, Listen, PLACES_BYTES_MAX};
 use crate::kernel_clock;
 use crate::listen::Running;
@@ -54,6 +55,7 @@ impl Among {
         region: &Arc<RegionView>,
         config: &Config,
         thrift: &Arc<Thrift>,
+        reviews: watch::Receiver<Arc<Review>>,
     ) -> anyhow::Result<Self> {
         let blocked = watch::Sender::new(Membership::read_blocked(store)?);
         let (callers, heard) = mpsc::channel(CALLERS_MAX);
@@ -112,7 +114,8 @@ impl Among {
             None => gathering.start(&Arc::new(Nobody::default()), &mut tasks),
         }
         let store = (store.clone(), Arc::clone(thrift));
-        let membership = Membership::new(store, porter, clock.clone(), (blocked, watched));
+        let membership =
+            Membership::new(store, porter, (clock.clone(), reviews), (blocked, watched));
         Ok(Self {
             membership: Arc::new(membership),
             network,
@@ -202,8 +205,14 @@ pub(super) struct Welcome {
 
 impl Welcome {
     /// Tells them.
-    pub(super) async fn say(self, region: &Arc<RegionView>) -> anyhow::Result<()> {
-        self.porter.serves_visitors_at(self.places);
+    pub(super) async fn say(&self, region: &Arc<RegionView>) -> anyhow::Result<()> {
+        self.porter.serves_visitors_at(self.places.clone());
+        announce(region, &self.porter.reached()).await
+    }
+
+    /// Tells them that visitors are served nowhere yet: there is no certificate.
+    pub(super) async fn say_later(&self, region: &Arc<RegionView>) -> anyhow::Result<()> {
+        self.porter.serves_visitors_at(Vec::new());
         announce(region, &self.porter.reached()).await
     }
 }

@@ -6,19 +6,21 @@
 use super::among::{Among, Welcome};
 use super::showing::Showing;
 use crate::acme::Intents;
-use crate::certificates::{Complaints, Desk, Issuing, Scribe};
+use crate::certificates::{Complaints, Desk, Issuing, Scribe, Tools};
 use crate::config::Config;
+use crate::hosts::DnsResolver;
 use crate::region::RegionView;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use verge_sync::content::Repairs;
 use verge_sync::store::Store;
 
 /// Wishes for new certificates that are not taken yet.
 const WISHES_MAX: usize = 16;
-/// The folder of orders under way, in the data directory.
-const INTENTS: &str = "orders";
+/// The folder of orders under way, and of the log of orders, in the data directory.
+const ORDERS: &str = "orders";
 
 /// Brings what records name and is not here; never ends by itself.
 pub(super) async fn bring(
@@ -76,14 +78,20 @@ pub(super) fn issuing(
     };
     let issuing = match certification.keyring() {
         Some(keyring) => Some(Issuing {
-            scribe,
+            tools: Arc::new(Tools {
+                scribe,
+                intents: Intents::open(&data.join(ORDERS))?,
+                resolver: Arc::new(DnsResolver::new(config.dns.resolvers.clone())),
+                http_port: config.listen.http.first().map_or(80, SocketAddr::port),
+                zone: None,
+                folder: data.join(ORDERS),
+                budget: Mutex::default(),
+            }),
             keyring,
             reviews: certification.reviews(),
             clock: among.clock(),
             wishes,
-            intents: Intents::open(&data.join(INTENTS))?,
             roots,
-            zone: None,
             complaints,
         }),
         None => None,

@@ -13,7 +13,8 @@ const STATUS_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Says under the admin zone how node and region are.
 pub(super) async fn show(page: &StatusPage, region: &RegionView, membership: &Membership) {
-    page.show(membership.status(region).await.public_json());
+    let status = membership.status(region).await;
+    page.show(status.public_json(), status.certificates.metrics());
 }
 
 /// The same after every change, and now and then for what only the clock changes; never ends by

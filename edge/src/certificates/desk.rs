@@ -4,7 +4,7 @@ use super::issue::Complaints;
 use super::keyring::{Held, Keyring, Review};
 use super::name_set::NameSet;
 use super::notices::may_import;
-use super::wanted::{Labels, Wanted, recipients, wanted};
+use super::wanted::{Wanted, recipients, wanted};
 use super::write::{HandOutError, Origin, Scribe};
 use super::{ChainError, read_chain, read_leaf};
 use crate::acme::{Account, AcmeError, Directory};
@@ -73,7 +73,9 @@ pub struct Foundation {
 #[derive(Debug, thiserror::Error)]
 pub enum DeskError {
     /// The steward wants none.
-    #[error("this node uses no certificates of the region: `[tls] region` in its config.toml is false")]
+    #[error(
+        "this node uses no certificates of the region: `[tls] region` in its config.toml is false"
+    )]
     SwitchedOff,
     /// Nobody has agreed yet.
     #[error("the authority has terms, to be read at {0}: give --agree if you agree to them")]
@@ -99,10 +101,14 @@ pub enum DeskError {
     )]
     NotItsHosts(String),
     /// Nobody orders here.
-    #[error("no host of the region is {0}, or no public authority certifies it: see `verge cert list`")]
+    #[error(
+        "no host of the region is {0}, or no public authority certifies it: see `verge cert list`"
+    )]
     NoHost(String),
     /// Another node orders.
-    #[error("this node orders no certificates: ask the steward of one that does (`verge cert list` names them)")]
+    #[error(
+        "this node orders no certificates: ask the steward of one that does (`verge cert list` names them)"
+    )]
     NoIssuer,
     /// The region has no authority yet.
     #[error("the region has no account at an authority yet: `verge cert setup --help`")]
@@ -242,9 +248,14 @@ impl Desk {
             names: names.clone(),
             held: review.held.get(names).map(Arc::clone),
             wanted_by,
-            complaint: complaints.get(names).map(|complaint| complaint.text.clone()),
+            complaint: complaints
+                .get(names)
+                .map(|complaint| complaint.text.clone()),
         };
-        for Wanted { names, recipients, .. } in wanted(&effect, labels(&effect)) {
+        for Wanted {
+            names, recipients, ..
+        } in wanted(&effect)
+        {
             rows.insert(names.clone(), row(&names, recipients.len()));
         }
         for names in review.held.keys() {
@@ -273,21 +284,12 @@ impl Desk {
         if !step.roles.issuers.contains(&me) {
             return Err(DeskError::NoIssuer);
         }
-        let wanted = wanted(&effect, labels(&effect));
+        let wanted = wanted(&effect);
         let mut names = wanted.iter().flat_map(|wanted| wanted.names.names());
         if !names.any(|name| name == host) {
             return Err(DeskError::NoHost(host.to_owned()));
         }
         let sent = self.wishes.send(host.to_owned()).await;
         sent.or(Err(DeskError::Write(WriteError::Stopping)))
-    }
-}
-
-/// Whether the labels of the region have a certificate together: where nodes may edit its zone.
-fn labels(effect: &Effect) -> Labels {
-    if effect.chain.current().body.roles.dns.is_empty() {
-        Labels::Single
-    } else {
-        Labels::Wildcard
     }
 }

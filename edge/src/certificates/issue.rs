@@ -7,13 +7,11 @@
 use super::keyring::{Held, Keyring, Review};
 use super::memory::{Complaint, Memory};
 use super::name_set::NameSet;
-use super::wanted::{Labels, Wanted, wanted};
-use super::write::{HandOutError, Origin, Scribe};
+use super::order::{Order, OrderError, Tools};
+use super::wanted::{Wanted, wanted};
+use super::write::Origin;
 use crate::acme::plan::{self, Life, Want};
-use crate::acme::{
-    Account, AcmeError, Challenge, Directory, Intents, Issued, Key, Names, Patience, Predecessor,
-    Session, Wish, Zone,
-};
+use crate::acme::{Account, Directory, Names, Predecessor, Session};
 use crate::belief::Belief;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,8 +34,8 @@ const SEALING_TURN: Duration = Duration::from_secs(20);
 
 /// What an issuer works with.
 pub struct Issuing {
-    /// Where it writes.
-    pub scribe: Scribe,
+    /// What it orders with.
+    pub tools: Arc<Tools>,
     /// What it can open.
     pub keyring: Arc<Keyring>,
     /// The certificates in use.
@@ -46,12 +44,8 @@ pub struct Issuing {
     pub clock: watch::Receiver<(u64, Belief)>,
     /// Hosts that somebody wants a new certificate for.
     pub wishes: mpsc::Receiver<String>,
-    /// Orders under way.
-    pub intents: Intents,
     /// Authorities beside those that browsers trust, for the connection to the directory.
     pub roots: Option<String>,
-    /// What edits the region's zone, if this node may.
-    pub zone: Option<Arc<dyn Zone>>,
     /// What goes wrong, for those who ask.
     pub complaints: watch::Sender<Complaints>,
 }
@@ -113,7 +107,7 @@ impl Case {
 impl Issuing {
     /// Works until it is dropped; on a node that is no issuer it waits to become one.
     pub async fn run(mut self) {
-        let mut effects = self.scribe.region.watch();
+        let mut effects = self.tools.scribe.region.watch();
         let mut clock = self.clock.clone();
         let mut memory = Memory::default();
         loop {
@@ -166,30 +160,17 @@ impl Issuing {
     }
 
     fn wish(&self, host: &str, memory: &mut Memory) {
-        let effect = self.scribe.region.effect();
-        for wanted in wanted(&effect, self.labels(&effect)) {
+        let effect = self.tools.scribe.region.effect();
+        for wanted in wanted(&effect) {
             if wanted.names.names().iter().any(|name| name == host) {
                 memory.wish(wanted.names);
             }
         }
     }
 
-    /// A wildcard is ordered by whoever may edit the zone.
-    fn labels(&self, effect: &Effect) -> Labels {
-        let step = &effect.chain.current().body;
-        let me = self.scribe.region.keys().node();
-        if self.zone.is_some() && step.roles.dns.contains(&me) {
-            Labels::Wildcard
-        } else if step.roles.dns.is_empty() {
-            Labels::Single
-        } else {
-            Labels::Wildcard
-        }
-    }
-
     /// Does what is due, and says when something will be.
     async fn round(&self, memory: &mut Memory) -> Option<UnixTime> {
-        let effect = self.scribe.region.effect();
+        let effect = self.tools.scribe.region.effect();
         let office = self.office(&effect)?;
         self.share_account(&effect, &office).await;
         let Some(now) = self.now() else {
@@ -235,7 +216,7 @@ impl Issuing {
     fn office(&self, effect: &Effect) -> Option<Office> {
         let step = &effect.chain.current().body;
         let acme = step.acme.as_ref()?;
-        let me = self.scribe.region.keys().node();
+        let me = self.tools.scribe.region.keys().node();
         let is_member = |node: &NodeId| effect.nodes.get(node).is_some_and(|node| node.is_member);
         let issuers = step.roles.issuers.iter().copied().filter(is_member);
         let issuers: Vec<NodeId> = issuers.collect();
@@ -267,7 +248,7 @@ impl Issuing {
     async fn share_account(&self, effect: &Effect, office: &Office) {
         let issuers: BTreeSet<NodeId> = office.issuers.iter().copied().collect();
         let first = issuers.intersection(&office.sharers).next();
-        if issuers == office.sharers || first != Some(&self.scribe.region.keys().node()) {
+        if issuers == office.sharers || first != Some(&self.tools.scribe.region.keys().node()) {
             return;
         }
         let keys = issuers.iter().filter_map(|node| {
@@ -277,7 +258,7 @@ impl Issuing {
         let keys = keys.collect();
         let directory = office.account.directory().url().to_owned();
         let secret = office.account.to_secret();
-        let shared = self.scribe.account(&directory, &secret, &keys);
+        let shared = self.tools.scribe.account(&directory, &secret, &keys);
         if let Err(error) = shared.await {
             tracing::warn!("the other issuers do not get the ACME account: {error}");
         }
@@ -291,10 +272,10 @@ impl Issuing {
         memory: &mut Memory,
         now: UnixTime,
     ) -> Vec<Case> {
-        let me = self.scribe.region.keys().node();
+        let me = self.tools.scribe.region.keys().node();
         let review = Arc::clone(&self.reviews.borrow());
         let mut cases = Vec::new();
-        for wanted in wanted(effect, self.labels(effect)) {
+        for wanted in wanted(effect) {
             let names = Names::new(wanted.names.names().iter().map(String::as_str));
             let (Ok(names), held) = (names, review.held.get(&wanted.names)) else {
                 continue;
@@ -318,27 +299,18 @@ impl Issuing {
         }
         let names = cases.iter().map(|case| case.wanted.names.clone());
         let records = cases.iter().filter_map(|case| case.held.as_ref());
-        memory.keep(
-            &names.collect(),
-            &records.map(|held| held.record).collect(),
-        );
+        memory.keep(&names.collect(), &records.map(|held| held.record).collect());
         cases
     }
 
     /// A wildcard is proved in the zone, by a node that may edit it.
     fn can_prove(&self, case: &Case) -> bool {
-        !case.names.has_wildcard() || self.zone.is_some()
+        !case.names.has_wildcard() || self.tools.zone.is_some()
     }
 
     /// Gives the keys that this node has to nodes that are to have them too: the first issuer at once,
     /// the others later, if it did not.
-    async fn seal_anew(
-        &self,
-        effect: &Effect,
-        cases: &[Case],
-        memory: &mut Memory,
-        now: UnixTime,
-    ) {
+    async fn seal_anew(&self, effect: &Effect, cases: &[Case], memory: &mut Memory, now: UnixTime) {
         for case in cases {
             let lacking = case.held.as_ref().filter(|_| case.is_lacking());
             let Some(held) = lacking.filter(|_| !case.is_exposed()) else {
@@ -357,12 +329,15 @@ impl Issuing {
             };
             let recipients = &case.wanted.recipients;
             let sealed = self
+                .tools
                 .scribe
                 .certificate(origin, &held.chain, &secret, recipients)
                 .await;
             match sealed {
                 Ok(_record) => memory.content(&case.wanted.names),
-                Err(error) => tracing::warn!("a key is not sealed to a node that lacks it: {error}"),
+                Err(error) => {
+                    tracing::warn!("a key is not sealed to a node that lacks it: {error}")
+                }
             }
         }
     }
@@ -372,18 +347,16 @@ impl Issuing {
         let mut orders = JoinSet::new();
         for case in due {
             let order = Order {
+                tools: Arc::clone(&self.tools),
                 session: Arc::clone(session),
-                intents: self.intents.clone(),
-                scribe: self.scribe.clone(),
-                zone: self.zone.clone(),
                 names: case.names.clone(),
-                set: case.wanted.names.clone(),
+                wanted: case.wanted.clone(),
                 held: case.held.clone(),
                 is_exposed: case.is_exposed(),
             };
             orders.spawn(async move {
                 let done = order.run().await;
-                (order.set, done)
+                (order.wanted.names, done)
             });
         }
         while let Some(ended) = orders.join_next().await {
@@ -402,94 +375,17 @@ impl Issuing {
                     tracing::error!(names = ?names.names(), "a certificate is not handed out: {error}");
                     memory.refused(&names, error.to_string(), now, None);
                 }
+                Err(OrderError::Budget(refusal)) => {
+                    tracing::warn!(names = ?names.names(), "no certificate yet: {refusal}");
+                    let possible = Some(refusal.possible_at);
+                    memory.refused(&names, refusal.to_string(), now, possible);
+                }
+                Err(OrderError::Obstacles(text)) => {
+                    tracing::warn!(names = ?names.names(), "no certificate is asked for: {text}");
+                    memory.refused(&names, text, now, None);
+                }
                 Err(OrderError::Gone) => {}
             }
-        }
-    }
-}
-
-/// One order, on its own.
-struct Order {
-    session: Arc<Session>,
-    intents: Intents,
-    scribe: Scribe,
-    zone: Option<Arc<dyn Zone>>,
-    names: Names,
-    set: NameSet,
-    held: Option<Arc<Held>>,
-    is_exposed: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum OrderError {
-    #[error(transparent)]
-    Acme(#[from] AcmeError),
-    #[error(transparent)]
-    HandOut(#[from] HandOutError),
-    /// Nobody wants it any more.
-    #[error("the hosts are the region's no more")]
-    Gone,
-}
-
-impl Order {
-    async fn run(&self) -> Result<(), OrderError> {
-        let issued = self.order().await?;
-        // Who is to have it may have changed meanwhile.
-        let effect = self.scribe.region.effect();
-        let labels = if self.names.has_wildcard() {
-            Labels::Wildcard
-        } else {
-            Labels::Single
-        };
-        let wanted = wanted(&effect, labels);
-        let wanted = wanted.into_iter().find(|wanted| wanted.names == self.set);
-        let wanted = wanted.ok_or(OrderError::Gone)?;
-        let directory = self.session.account().directory();
-        let key = issued.key_pem.as_ref().map_or("", |key| key.as_str());
-        self.scribe
-            .certificate(
-                Origin::Directory(directory.url()),
-                issued.chain_pem.as_bytes(),
-                key.as_bytes(),
-                &wanted.recipients,
-            )
-            .await?;
-        self.intents.settle(directory, &self.names)?;
-        tracing::info!(names = ?self.set.names(), "a certificate was ordered");
-        self.revoke_exposed().await;
-        Ok(())
-    }
-
-    async fn order(&self) -> Result<Issued, AcmeError> {
-        let chain = self.held.as_ref().map(|held| held.chain.as_slice());
-        let chain = chain.and_then(|chain| std::str::from_utf8(chain).ok());
-        let replaces = chain.and_then(|chain| Predecessor::of_chain(chain).ok().flatten());
-        let challenge = match &self.zone {
-            Some(zone) if self.names.has_wildcard() => Challenge::Dns01(zone.as_ref()),
-            _ => Challenge::Http01,
-        };
-        let wish = Wish {
-            names: &self.names,
-            key: Key::Fresh,
-            replaces: replaces.as_ref(),
-            challenge,
-            before: &(),
-            patience: Patience::default(),
-        };
-        let now = verge_sync::clock::Clock::System.now();
-        crate::acme::order(&self.session, &self.intents, &wish, now).await
-    }
-
-    /// The key of the one before is known to a node that is not to have it.
-    async fn revoke_exposed(&self) {
-        let Some(held) = self.held.as_ref().filter(|_| self.is_exposed) else {
-            return;
-        };
-        let Ok(chain) = std::str::from_utf8(&held.chain) else {
-            return;
-        };
-        if let Err(error) = crate::acme::revoke(&self.session, chain).await {
-            tracing::warn!(names = ?self.set.names(), "the certificate before is not revoked: {error}");
         }
     }
 }
@@ -526,9 +422,8 @@ fn wants_advice(case: &Case, memory: &Memory, now: UnixTime) -> bool {
     let held = case.held.as_ref();
     case.rank == 0
         && !case.is_brought()
-        && held.is_some_and(|held| {
-            held.leaf.not_after > now && memory.wants_advice(&held.record, now)
-        })
+        && held
+            .is_some_and(|held| held.leaf.not_after > now && memory.wants_advice(&held.record, now))
 }
 
 /// Asks when certificates should be renewed.

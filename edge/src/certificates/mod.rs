@@ -8,12 +8,15 @@
 mod body;
 mod bundle;
 mod chain;
+mod cover;
 mod desk;
 mod issue;
 mod keyring;
+mod knock;
 mod memory;
 mod name_set;
 mod notices;
+mod order;
 #[cfg(test)]
 pub(crate) mod scene;
 mod wanted;
@@ -22,13 +25,15 @@ mod write;
 pub use body::{CertificateBody, Purpose};
 pub use bundle::{Bundle, Context, OpenError, SealError};
 pub use chain::{Authorities, ChainError, Leaf, RootsError, read_chain, read_leaf};
+pub use cover::Cover;
 pub use desk::{Desk, DeskError, Foundation, Plan, Row};
 pub use issue::{Complaints, Issuing};
 pub use keyring::{Held, Keyring, Review, SealedAccount};
 pub use memory::Complaint;
 pub use name_set::{NameSet, account_subject};
 pub use notices::{may_import, named_bundles};
-pub use wanted::{Labels, Wanted, is_public, recipients, wanted};
+pub use order::Tools;
+pub use wanted::{Wanted, is_public, recipients, wanted};
 pub use write::{HandOutError, Origin, Scribe};
 
 pub(crate) use body::certificate_records;

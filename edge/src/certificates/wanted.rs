@@ -22,7 +22,7 @@ pub struct Wanted {
 
 /// Whether the region has a certificate for all of its labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Labels {
+enum Labels {
     /// One for all, by dns-01.
     Wildcard,
     /// Each has its own.
@@ -49,10 +49,23 @@ pub fn recipients(effect: &Effect, admit: &Actors) -> BTreeMap<NodeId, [u8; 32]>
         .collect()
 }
 
+/// Whether labels of the region have a certificate together: where nodes may edit its zone.
+fn labels(effect: &Effect) -> Labels {
+    if effect.chain.current().body.roles.dns.is_empty() {
+        Labels::Single
+    } else {
+        Labels::Wildcard
+    }
+}
+
 /// Every certificate that is to be: one for each host in effect of a site that is not taken down by a
 /// step, and those of the region itself.
 #[must_use]
-pub fn wanted(effect: &Effect, labels: Labels) -> Vec<Wanted> {
+pub fn wanted(effect: &Effect) -> Vec<Wanted> {
+    wanted_with(effect, labels(effect))
+}
+
+fn wanted_with(effect: &Effect, labels: Labels) -> Vec<Wanted> {
     let step = &effect.chain.current().body;
     let zone = &step.zones.site_zone;
     let mut all = region_names(effect, labels);
@@ -128,10 +141,10 @@ mod tests {
         scene.claim(0, site, NameKind::Host, "www.ana.example");
         scene.claim(0, site, NameKind::Host, "ana.localhost");
         let effect = scene.effect();
-        let single = wanted(&effect, Labels::Single);
+        let single = wanted_with(&effect, Labels::Single);
         let expected = ["nodes.example", "ana.sites.example", "www.ana.example"];
         assert_eq!(names(&single), expected);
-        let wildcard = wanted(&effect, Labels::Wildcard);
+        let wildcard = wanted_with(&effect, Labels::Wildcard);
         let expected = ["nodes.example", "*.sites.example", "www.ana.example"];
         assert_eq!(names(&wildcard), expected);
         for wanted in single {

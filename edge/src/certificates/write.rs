@@ -68,7 +68,8 @@ impl Scribe {
         let subject = leaf.names.subject(directory);
         let bundle = Bundle::seal(&self.context(subject), chain, key, recipients)?;
         let life = (leaf.not_before, leaf.not_after);
-        self.name(&bundle, purpose(leaf.names), directory, life).await
+        self.name(&bundle, purpose(leaf.names), directory, life)
+            .await
     }
 
     /// Seals the stored form of an account to the issuers.

@@ -23,6 +23,7 @@ const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const PAGE: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const CA_CERTIFICATE: HeaderValue = HeaderValue::from_static("application/x-x509-ca-cert");
 const TAR: HeaderValue = HeaderValue::from_static("application/x-tar");
@@ -283,9 +284,11 @@ pub(super) fn json() -> Head {
     head
 }
 
-/// The head of an answer to an authority.
+/// The head of an answer that is plain text: to an authority, or figures.
 pub(super) fn text() -> Head {
-    page(StatusCode::OK)
+    let mut head = page(StatusCode::OK);
+    head.headers.insert(CONTENT_TYPE, TEXT);
+    head
 }
 
 /// The head of an archive to keep.

@@ -10,11 +10,13 @@ pub(super) fn answer(page: &StatusPage, raw_path: &str) -> Reply {
     let Ok(asked) = path::parse(raw_path) else {
         return Reply::page(StatusCode::BAD_REQUEST);
     };
-    if asked.path().as_str() != StatusPage::PATH {
-        return Reply::page(StatusCode::NOT_FOUND);
-    }
+    let (head, bytes) = match asked.path().as_str() {
+        StatusPage::PATH => (respond::json(), page.json()),
+        StatusPage::METRICS_PATH => (respond::text(), page.metrics()),
+        _ => return Reply::page(StatusCode::NOT_FOUND),
+    };
     Reply {
-        head: respond::json(),
-        content: Content::Whole(page.json()),
+        head,
+        content: Content::Whole(bytes),
     }
 }

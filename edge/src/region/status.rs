@@ -2,6 +2,7 @@
 
 use super::RegionView;
 use crate::belief::Belief;
+use crate::certificates::Cover;
 use crate::watch::Watched;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -57,6 +58,8 @@ pub struct Status {
     pub pending_steps: Vec<PendingStep>,
     /// Who contradicted itself, in sentences.
     pub evidence: Vec<String>,
+    /// Certificates, and how long they last.
+    pub certificates: Cover,
     /// The clock.
     pub clock: ClockLine,
 }
@@ -191,6 +194,7 @@ impl RegionView {
                 .iter()
                 .map(|evidence| sentence(&effect, evidence))
                 .collect(),
+            certificates: Cover::default(),
             clock: ClockLine {
                 wall_s,
                 is_believed: belief.holds(),
@@ -229,6 +233,7 @@ impl Status {
     pub fn without_seconds(&self) -> Self {
         let mut status = self.clone();
         status.clock.wall_s = 0;
+        status.certificates.least_remaining_s = None;
         for peer in &mut status.peers {
             peer.connected_s = peer.connected_s.map(|_| 0);
             peer.clock_ahead_s = None;
@@ -311,6 +316,7 @@ impl Status {
                 "set aside  record {record}: it crashed this release; please report it"
             ));
         }
+        lines.extend(self.certificates.line());
         lines.push(format!("clock      {}", self.clock.why));
         lines
     }

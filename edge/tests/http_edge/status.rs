@@ -19,7 +19,7 @@ fn start() -> (Blobs, TestEdge, Arc<StatusPage>) {
     let version = blobs.publish_with(&[file("index.html", "of a site")], &rules);
     let page = Arc::new(StatusPage::default());
     page.stand_at(ZONE.parse().ok());
-    page.show("{\"first\":1}".to_owned());
+    page.show("{\"first\":1}".to_owned(), "figure 1\n".to_owned());
     let setup = Setup {
         hosts: vec!["garden.example", ZONE],
         status: Some(Arc::clone(&page)),
@@ -33,7 +33,7 @@ fn start() -> (Blobs, TestEdge, Arc<StatusPage>) {
 async fn the_status_is_had_by_every_way() {
     let (_blobs, edge, page) = start();
     for via in [Via::Plain, Via::Http1, Via::Http2] {
-        page.show("{\"first\":1}".to_owned());
+        page.show("{\"first\":1}".to_owned(), "figure 1\n".to_owned());
         let mut visitor = Visitor::connect(&edge, via, ZONE).await;
         let answer = visitor.ask("GET", ZONE, "/status", &[]).await;
         assert_eq!(answer.status, 200, "{via:?}");
@@ -45,7 +45,7 @@ async fn the_status_is_had_by_every_way() {
         for absent in ["set-cookie", "location", "x-site", "etag"] {
             assert_eq!(answer.header(absent), None, "{absent}");
         }
-        page.show("{\"second\":22}".to_owned());
+        page.show("{\"second\":22}".to_owned(), "figure 1\n".to_owned());
         let answer = visitor.ask("GET", ZONE, "/status?now", &[]).await;
         assert_eq!(answer.body, "{\"second\":22}");
         let head = visitor.ask("HEAD", ZONE, "/status", &[]).await;

@@ -26,6 +26,7 @@ mod mount;
 mod support;
 
 mod away;
+mod certificates;
 mod chain;
 mod content;
 mod content_faults;
