@@ -430,3 +430,251 @@ impl fmt::Display for Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HOUR_S: i64 = 3600;
+    const DAY_S: i64 = 24 * HOUR_S;
+
+    fn names(text: &str) -> Names {
+        Names::new(text.split(' ')).unwrap()
+    }
+
+    fn ask(names: &Names) -> Ask<'_> {
+        Ask {
+            names,
+            owner: "anna",
+            replaces: None,
+        }
+    }
+
+    /// Orders until it is refused: how many fitted, and why not one more.
+    fn until_refused(
+        budget: &mut Budget,
+        next: impl Fn(u32) -> (Names, String),
+        pause_s: i64,
+    ) -> (u32, Refusal) {
+        for count in 0..10_000 {
+            let (names, owner) = next(count);
+            let ask = Ask {
+                owner: &owner,
+                ..ask(&names)
+            };
+            if let Err(refusal) = budget.begin(&ask, UnixTime(i64::from(count) * pause_s)) {
+                return (count, refusal);
+            }
+        }
+        panic!("never refused")
+    }
+
+    #[test]
+    fn each_limit_stops_at_its_share() {
+        type Next = fn(u32) -> (Names, String);
+        let everybody: Next = |n| (names(&format!("h{n}.d{n}.example")), n.to_string());
+        let one_owner: Next = |n| (names(&format!("h{n}.d{n}.example")), "anna".to_owned());
+        let one_domain: Next = |n| (names(&format!("h{n}.garden.org")), n.to_string());
+        let one_set: Next = |n| (names("a.garden.org"), n.to_string());
+        let domain = |count| Limit::Domain("garden.org".to_owned(), count);
+        // Up to four issuers, the pace keeps the orders of an account inside of its limit.
+        let rows: &[(u32, Next, i64, u32, Limit)] = &[
+            (1, everybody, 0, 20, Limit::Pace(20)),
+            (1, one_owner, 60, 48, Limit::Owner(48)),
+            (1, one_domain, 60, 40, domain(40)),
+            (1, one_set, 60, 4, Limit::Set(4)),
+            (2, everybody, 0, 10, Limit::Pace(10)),
+            (30, everybody, 900, 8, Limit::Orders(8)),
+            (2, one_domain, 120, 20, domain(20)),
+            (2, one_set, 120, 2, Limit::Set(2)),
+            (3, one_set, 120, 1, Limit::Set(1)),
+            (30, one_set, 120, 1, Limit::Set(1)),
+        ];
+        for (issuers, next, pause_s, expected, limit) in rows {
+            let (count, refusal) = until_refused(&mut Budget::new(*issuers), next, *pause_s);
+            assert_eq!(
+                (count, &refusal.limit),
+                (*expected, limit),
+                "{issuers} {pause_s}"
+            );
+        }
+    }
+
+    #[test]
+    fn shares_of_all_issuers_stay_inside_the_limits() {
+        for rate in [ORDERS, DOMAIN, SET, FAILURES] {
+            for issuers in 1..=4 {
+                assert!(
+                    rate.share(issuers) * issuers <= rate.count,
+                    "{rate:?} {issuers}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_when() {
+        let (names, mut budget) = (names("a.garden.org"), Budget::new(1));
+        let at = |hours: i64| UnixTime(hours * HOUR_S);
+        for hour in 0..4 {
+            budget.begin(&ask(&names), at(hour)).unwrap();
+        }
+        let refusal = budget.begin(&ask(&names), at(24)).unwrap_err();
+        assert_eq!(refusal.possible_at, at(7 * 24));
+        let sentence = "exactly these names got 4 certificates within 7 days; \
+                        the next one is possible at 1970-01-08T00:00:00Z";
+        assert_eq!(refusal.to_string(), sentence);
+        let before = UnixTime(7 * DAY_S - 1);
+        assert_eq!(budget.allows(&ask(&names), before).unwrap_err(), refusal);
+        budget.begin(&ask(&names), refusal.possible_at).unwrap();
+        let again = budget.begin(&ask(&names), refusal.possible_at).unwrap_err();
+        assert_eq!(again.possible_at, at(7 * 24 + 1));
+    }
+
+    #[test]
+    fn a_dead_order_frees_the_certificate_but_not_the_order() {
+        let (names, mut budget) = (names("a.garden.org *.a.garden.org"), Budget::new(1));
+        for hour in 0..9 {
+            let now = UnixTime(hour * HOUR_S);
+            let number = budget.begin(&ask(&names), now).unwrap();
+            budget.failed(number, [], now);
+        }
+        assert_eq!(budget.times(Entry::is_counted).count(), 9);
+        assert_eq!(budget.times(Entry::is_new_certificate).count(), 0);
+    }
+
+    #[test]
+    fn failed_validations_lock_a_name_for_an_hour() {
+        let (names, other, mut budget) = (names("*.a.example"), names("b.example"), Budget::new(1));
+        for minute in 0..4 {
+            let now = UnixTime(minute * 60);
+            let number = budget.begin(&ask(&names), now).unwrap();
+            budget.failed(number, ["a.example"], now);
+        }
+        let refusal = budget.allows(&ask(&names), UnixTime(300)).unwrap_err();
+        assert_eq!(refusal.limit, Limit::Failures("a.example".to_owned(), 4));
+        assert_eq!(refusal.possible_at, UnixTime(HOUR_S));
+        assert!(budget.allows(&ask(&other), UnixTime(300)).is_ok());
+        assert!(budget.allows(&ask(&names), UnixTime(HOUR_S)).is_ok());
+    }
+
+    #[test]
+    fn a_renewal_is_not_counted_once_per_predecessor() {
+        let (names, mut budget) = (names("a.garden.org"), Budget::new(1));
+        let first = Predecessor::from_text("key.1").unwrap();
+        let renewal = Ask {
+            replaces: Some(&first),
+            ..ask(&names)
+        };
+        for hour in 0..4 {
+            budget.begin(&ask(&names), UnixTime(hour * HOUR_S)).unwrap();
+        }
+        let now = UnixTime(5 * HOUR_S);
+        assert!(budget.allows(&ask(&names), now).is_err());
+        let number = budget.begin(&renewal, now).unwrap();
+        assert!(
+            budget.allows(&renewal, now).is_err(),
+            "the second one is counted"
+        );
+        budget.issued(number, true);
+        assert_eq!(budget.times(Entry::is_counted).count(), 4);
+        // The server did not take it for one.
+        budget.issued(number, false);
+        assert_eq!(budget.times(Entry::is_counted).count(), 5);
+    }
+
+    #[test]
+    fn the_log_is_bounded() {
+        let mut budget = Budget::new(1);
+        let entry = |number: usize| Entry {
+            number: OrderNumber(number as u64),
+            at_s: DAY_S,
+            set: String::new(),
+            domains: Vec::new(),
+            owner: String::new(),
+            replaces: Some("key.1".to_owned()),
+            is_certificate: false,
+        };
+        budget.orders = (1..ENTRIES_MAX).map(entry).collect();
+        let (names, now) = (names("a.example"), UnixTime(2 * DAY_S));
+        budget.begin(&ask(&names), now).unwrap();
+        let refusal = budget.begin(&ask(&names), now).unwrap_err();
+        assert_eq!(
+            (refusal.limit, refusal.possible_at),
+            (Limit::Log, UnixTime(8 * DAY_S))
+        );
+        assert!(budget.to_bytes().len() < BYTES_MAX);
+        budget.orders.push_back(entry(0));
+        assert_eq!(Budget::from_bytes(&budget.to_bytes(), 1), Err(BudgetError));
+        budget.begin(&ask(&names), UnixTime(9 * DAY_S)).unwrap();
+        assert_eq!(budget.orders.len(), 1);
+        let many: Vec<String> = (0..5000).map(|n| format!("h{n}.example")).collect();
+        budget.failed(
+            OrderNumber(1),
+            many.iter().map(String::as_str),
+            UnixTime(9 * DAY_S),
+        );
+        assert_eq!(budget.failures.len(), ENTRIES_MAX);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_locks_nothing_for_good() {
+        let (names, mut budget) = (names("a.example"), Budget::new(1));
+        for _order in 0..4 {
+            budget.begin(&ask(&names), UnixTime(400 * DAY_S)).unwrap();
+        }
+        budget.begin(&ask(&names), UnixTime(0)).unwrap();
+        assert_eq!(budget.orders.len(), 1);
+    }
+
+    #[test]
+    fn stored_bytes_give_it_back_or_are_refused() {
+        let (names, mut budget) = (names("a.example"), Budget::new(2));
+        let number = budget.begin(&ask(&names), UnixTime(5)).unwrap();
+        budget.failed(number, ["a.example"], UnixTime(6));
+        let bytes = budget.to_bytes();
+        assert_eq!(Budget::from_bytes(&bytes, 2).unwrap(), budget);
+        for length in 0..bytes.len() {
+            assert_eq!(Budget::from_bytes(&bytes[..length], 2), Err(BudgetError));
+        }
+        assert_eq!(budget.last_of(&names), Some(number));
+    }
+
+    proptest! {
+        /// Whatever is asked when, no stretch of time has more than the share.
+        #[test]
+        fn no_window_has_more_than_its_share(
+            steps in prop::collection::vec((0_i64..20_000, 0_u8..6, 0_u8..3), 1..300),
+            issuers in 1_u32..4,
+        ) {
+            let mut budget = Budget::new(issuers);
+            let (mut now, mut granted) = (0, Vec::new());
+            for (pause, host, domain) in steps {
+                now += pause;
+                let names = names(&format!("h{host}.d{domain}.org"));
+                let owner = domain.to_string();
+                let ask = Ask { owner: &owner, ..ask(&names) };
+                match budget.begin(&ask, UnixTime(now)) {
+                    Ok(_number) => granted.push((now, names, domain)),
+                    Err(refusal) => prop_assert!(refusal.possible_at > UnixTime(now)),
+                }
+            }
+            for (at, names, domain) in &granted {
+                let since = |period: Duration| {
+                    let fits = move |one: &&(i64, Names, u8)| {
+                        one.0 <= *at && UnixTime(*at).since(UnixTime(one.0)) < period
+                    };
+                    granted.iter().filter(fits)
+                };
+                let share = |rate: Rate| rate.share(issuers) as usize;
+                prop_assert!(since(PACE.period).count() <= share(PACE));
+                prop_assert!(since(ORDERS.period).count() <= share(ORDERS));
+                let of_set = since(SET.period).filter(|one| one.1 == *names);
+                prop_assert!(of_set.count() <= share(SET));
+                let of_domain = since(DOMAIN.period).filter(|one| one.2 == *domain);
+                prop_assert!(of_domain.count() <= share(DOMAIN));
+            }
+        }
+    }
+}

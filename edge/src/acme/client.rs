@@ -296,7 +296,9 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn parts(status: u16, headers: &[(&str, &str)]) -> Parts {
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+
+    fn parts(status: u16, headers: Headers<'_>) -> Parts {
         let mut builder = http::Response::builder().status(status);
         for (name, value) in headers {
             builder = builder.header(*name, *value);
@@ -309,7 +311,7 @@ mod tests {
         let json = ("content-type", "application/json");
         let html = ("content-type", "text/html; charset=utf-8");
         let problem = br#"{"type":"urn:ietf:params:acme:error:badNonce"}"#.as_slice();
-        let rows: &[(u16, &[(&str, &str)], &[u8], bool)] = &[
+        let rows: &[(u16, Headers<'_>, &[u8], bool)] = &[
             (200, &[json], b"{}", true),
             (200, &[], b"", true),
             (
@@ -362,7 +364,7 @@ mod tests {
     #[test]
     fn retry_after_is_seconds_or_a_date_of_the_servers_clock() {
         let date = ("date", "Thu, 01 Jan 1970 00:00:00 GMT");
-        let rows: &[(&[(&str, &str)], Option<u64>)] = &[
+        let rows: &[(Headers<'_>, Option<u64>)] = &[
             (&[], None),
             (&[("retry-after", "0")], Some(0)),
             (&[("retry-after", " 120 ")], Some(120)),

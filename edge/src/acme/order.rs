@@ -12,7 +12,7 @@ use super::jws::despite_nonces;
 use super::names::Names;
 use super::validation::{self, BeforeValidation, Challenge, Presented};
 use data_encoding::BASE64;
-use instant_acme::{Identifier, NewOrder, Order, OrderStatus};
+use instant_acme::{Identifier, NewOrder, Order, OrderStatus, RetryPolicy};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::CertificateSigningRequestDer;
 use rustls::pki_types::pem::PemObject;
@@ -46,6 +46,8 @@ pub struct Patience {
     pub signing: Duration,
     /// For everything together.
     pub order: Duration,
+    /// Between two looks at first; each further pause is half as long again.
+    pub pause: Duration,
 }
 
 impl Default for Patience {
@@ -54,6 +56,7 @@ impl Default for Patience {
             validation: Duration::from_mins(2),
             signing: Duration::from_mins(2),
             order: Duration::from_mins(10),
+            pause: Duration::from_millis(250),
         }
     }
 }
@@ -132,6 +135,17 @@ struct Way<'a> {
 
 impl Way<'_> {
     async fn go(&self, now: UnixTime) -> Result<Issued, AcmeError> {
+        let issued = self.go_once(now).await?;
+        let replaces = self.wish.replaces;
+        if replaces.is_none() || issued.summary.identifier.as_ref() != replaces {
+            return Ok(issued);
+        }
+        // The caller has it already, and did not settle it: it cannot replace itself.
+        self.turn.forget().await?;
+        self.go_once(now).await
+    }
+
+    async fn go_once(&self, now: UnixTime) -> Result<Issued, AcmeError> {
         let mut intent = match self.left().await? {
             Some(intent) => intent,
             None => self.begin(now).await?,
@@ -268,8 +282,8 @@ impl Way<'_> {
         if order.state().status == OrderStatus::Ready {
             despite_nonces!(order.finalize_csr(&intent.request()))?;
         }
-        let patience = validation::polling(self.wish.patience.signing);
-        let chain_pem = despite_nonces!(order.poll_certificate(&patience))?;
+        let Patience { signing, pause, .. } = self.wish.patience;
+        let chain_pem = despite_nonces!(fetch(order, validation::polling(signing, pause)))?;
         let names = self.wish.names;
         let summary = certificate::check(&chain_pem, names, &public_key(&intent.request())?)?;
         Ok(Issued {
@@ -301,8 +315,11 @@ impl Way<'_> {
             let ready = self.wish.before.ready(presented).await;
             ready.map_err(|why| AcmeError::NotReady(shown(&why)))?;
         }
-        let timeout = self.wish.patience.validation;
-        validation::validate(order, self.wish.challenge, places, timeout).await
+        let Patience {
+            validation, pause, ..
+        } = self.wish.patience;
+        let polling = validation::polling(validation, pause);
+        validation::validate(order, self.wish.challenge, places, &polling).await
     }
 
     /// Texts are noted before they are set, so that a crash leaves none behind for good.
@@ -350,6 +367,16 @@ impl Way<'_> {
         }
         self.turn.forget().await
     }
+}
+
+/// The chain, as soon as there is one. Looking and fetching are two requests: what was seen once is
+/// not looked for again when the nonce of the fetching is rejected.
+async fn fetch(order: &mut Order, polling: RetryPolicy) -> Result<String, instant_acme::Error> {
+    if order.state().status == OrderStatus::Valid {
+        let missing = instant_acme::Error::Str("the certificate of a valid order");
+        return order.certificate().await?.ok_or(missing);
+    }
+    order.poll_certificate(&polling).await
 }
 
 /// RFC 9773 section 5 has `alreadyReplaced`; others say it in other words.

@@ -230,3 +230,336 @@ fn spread(names: &Names, purpose: &str, range: u64) -> u64 {
         .unwrap_or((&[0; 8], &[]));
     u64::from_be_bytes(*first).checked_rem(range).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const DAY_S: i64 = 86_400;
+    const NINETY: i64 = 90 * DAY_S;
+
+    fn names(text: &str) -> Names {
+        Names::new(text.split(' ')).unwrap()
+    }
+
+    fn life(length_s: i64) -> Life {
+        Life {
+            not_before: UnixTime(0),
+            not_after: UnixTime(length_s),
+        }
+    }
+
+    fn node(number: u8) -> NodeId {
+        NodeId::from_bytes([number; 32])
+    }
+
+    fn want(names: &Names) -> Want<'_> {
+        Want {
+            names,
+            life: None,
+            since: None,
+            rank: 0,
+            advice: None,
+            trouble: Trouble::default(),
+        }
+    }
+
+    #[test]
+    fn each_rank_has_its_moment() {
+        let names = names("a.example");
+        let part = |time: UnixTime| time.0 * 1000 / NINETY;
+        let renewal = part(renewal_at(life(NINETY), &names));
+        assert!((450..500).contains(&renewal));
+        let rows = [
+            (0, renewal),
+            (1, 550),
+            (2, 600),
+            (10, 1000),
+            (11, 1000),
+            (u32::MAX, 1000),
+        ];
+        for (rank, expected) in rows {
+            let want = Want {
+                life: Some(life(NINETY)),
+                rank,
+                ..want(&names)
+            };
+            assert_eq!(part(order_at(&want, None)), expected, "{rank}");
+        }
+    }
+
+    #[test]
+    fn a_new_name_is_ordered_at_once_and_by_others_later() {
+        let names = names("a.example");
+        for rank in 0..4 {
+            let want = Want {
+                since: Some(UnixTime(1000)),
+                rank,
+                ..want(&names)
+            };
+            assert_eq!(
+                order_at(&want, None),
+                UnixTime(1000 + i64::from(rank) * 600),
+                "{rank}"
+            );
+        }
+        // What was not asked for is never ordered.
+        assert_eq!(order_at(&want(&names), None), UnixTime(i64::MAX));
+    }
+
+    #[test]
+    fn a_wish_counts_though_the_certificate_is_young() {
+        let names = names("a.example");
+        let want = Want {
+            life: Some(life(NINETY)),
+            since: Some(UnixTime(DAY_S)),
+            ..want(&names)
+        };
+        assert_eq!(order_at(&want, None), UnixTime(DAY_S));
+    }
+
+    #[test]
+    fn advice_only_makes_it_earlier() {
+        let names = names("a.example");
+        let usual = Want {
+            life: Some(life(NINETY)),
+            ..want(&names)
+        };
+        let advised = |start: i64, rank| {
+            let advice = Some(Window {
+                start: UnixTime(start * DAY_S),
+                end: UnixTime((start + 1) * DAY_S),
+            });
+            order_at(
+                &Want {
+                    advice,
+                    rank,
+                    ..usual
+                },
+                None,
+            )
+        };
+        for rank in 0..3 {
+            let plain = order_at(&Want { rank, ..usual }, None);
+            assert_eq!(advised(80, rank), plain, "{rank}");
+            let early = advised(2, rank).0 - i64::from(rank) * NINETY / 20;
+            assert!((2 * DAY_S..=3 * DAY_S).contains(&early), "{rank}");
+        }
+    }
+
+    #[test]
+    fn after_an_outage_the_lower_ranks_wait() {
+        let names = names("a.example");
+        let since = UnixTime(2 * NINETY);
+        for rank in 0..3 {
+            let expired = Want {
+                life: Some(life(NINETY)),
+                rank,
+                ..want(&names)
+            };
+            let expected = since.plus(RANK_WAIT * rank);
+            assert_eq!(order_at(&expired, Some(since)), expected);
+        }
+    }
+
+    #[test]
+    fn failures_double_the_wait_up_to_a_day() {
+        let names = names("a.example");
+        let rows = [
+            (1, 15),
+            (2, 30),
+            (3, 60),
+            (7, 960),
+            (8, 1440),
+            (9, 1440),
+            (u32::MAX, 1440),
+        ];
+        for (failure_count, minutes) in rows {
+            let trouble = Trouble {
+                failure_count,
+                last: Some(UnixTime(0)),
+                retry_after: None,
+            };
+            let at = retry_at(&names, trouble).unwrap().0;
+            assert!(
+                at <= minutes * 60 && at >= minutes * 54,
+                "{failure_count}: {at}"
+            );
+        }
+        assert_eq!(retry_at(&names, Trouble::default()), None);
+    }
+
+    #[test]
+    fn what_the_server_wishes_is_honoured() {
+        let names = names("a.example");
+        let at = |retry_after| {
+            let last = Some(UnixTime(0));
+            retry_at(
+                &names,
+                Trouble {
+                    failure_count: 1,
+                    last,
+                    retry_after,
+                },
+            )
+        };
+        assert_eq!(at(Some(UnixTime(DAY_S))), Some(UnixTime(DAY_S)));
+        assert_eq!(at(Some(UnixTime(1))), at(None));
+        let busy = Trouble {
+            retry_after: Some(UnixTime(7)),
+            ..Trouble::default()
+        };
+        let want = Want {
+            since: Some(UnixTime(0)),
+            trouble: busy,
+            ..want(&names)
+        };
+        assert_eq!(order_at(&want, None), UnixTime(7));
+    }
+
+    #[test]
+    fn the_worst_comes_first() {
+        let texts = [
+            "new.example",
+            "old.example",
+            "expired.example",
+            "half.example",
+            "least.example",
+        ];
+        let all = texts.map(names);
+        let [new, old, expired, half, least] = &all;
+        let now = UnixTime(NINETY);
+        let since = |time| Some(UnixTime(time));
+        let until = |days: i64| Some(life(NINETY + days * DAY_S));
+        let wants = [
+            Want {
+                life: until(40),
+                ..want(half)
+            },
+            Want {
+                since: since(NINETY - 10),
+                ..want(new)
+            },
+            Want {
+                life: Some(life(NINETY - DAY_S)),
+                ..want(expired)
+            },
+            Want {
+                life: until(2),
+                ..want(least)
+            },
+            Want {
+                since: since(NINETY - 2 * DAY_S),
+                ..want(old)
+            },
+            // Not yet: this one is young.
+            Want {
+                life: until(200),
+                ..want(half)
+            },
+        ];
+        let order = |count_max| {
+            let due = due(&wants, None, now, count_max);
+            due.iter()
+                .map(|want| want.names.to_string())
+                .collect::<Vec<_>>()
+        };
+        let expected = [
+            "old.example",
+            "expired.example",
+            "new.example",
+            "least.example",
+            "half.example",
+        ];
+        assert_eq!(order(9), expected);
+        assert_eq!(order(2), ["old.example", "expired.example"]);
+        assert!(order(0).is_empty());
+    }
+
+    #[test]
+    fn renewals_of_many_hosts_are_spread() {
+        let mut days = [0_u32; 90];
+        for number in 0..1000 {
+            let at = renewal_at(life(NINETY), &names(&format!("h{number}.example"))).0;
+            days[usize::try_from(at / DAY_S).unwrap()] += 1;
+        }
+        // 4.5 days for a thousand hosts.
+        assert_eq!(days.iter().filter(|count| **count > 0).count(), 5);
+        assert!(days.iter().all(|count| *count < 300), "{days:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn ranks_are_a_permutation_that_all_agree_on(
+            host in "[a-z]{1,8}\\.example",
+            issuers in prop::collection::btree_set(any::<u8>(), 1..6),
+        ) {
+            let names = names(&host);
+            let mut issuers: Vec<NodeId> = issuers.into_iter().map(node).collect();
+            let ranks = |issuers: &[NodeId]| -> Vec<Option<u32>> {
+                let mut sorted = issuers.to_vec();
+                sorted.sort_unstable();
+                sorted.into_iter().map(|one| rank(&names, one, issuers)).collect()
+            };
+            let first = ranks(&issuers);
+            let seen: BTreeSet<u32> = first.iter().map(|rank| rank.unwrap()).collect();
+            prop_assert_eq!(seen, (0..u32::try_from(issuers.len()).unwrap()).collect());
+            issuers.reverse();
+            prop_assert_eq!(ranks(&issuers), first);
+            prop_assert_eq!(rank(&names, NodeId::from_bytes([9; 32]), &[]), None);
+        }
+
+        #[test]
+        fn one_issuer_gone_moves_only_its_names(
+            host in "[a-z]{1,8}\\.example",
+            gone in 0_u8..4,
+        ) {
+            let names = names(&host);
+            let all: Vec<NodeId> = (0..4).map(node).collect();
+            let rest: Vec<NodeId> = (0..4).filter(|one| *one != gone).map(node).collect();
+            let left = rank(&names, node(gone), &all).unwrap();
+            for one in &rest {
+                let before = rank(&names, *one, &all).unwrap();
+                let after = rank(&names, *one, &rest).unwrap();
+                prop_assert_eq!(after, before - u32::from(before > left));
+            }
+        }
+
+        #[test]
+        fn later_ranks_never_go_first_and_nothing_panics(
+            host in "[a-z]{1,8}\\.example",
+            not_before in any::<i64>(),
+            not_after in any::<i64>(),
+            since in any::<Option<i64>>(),
+            advice in any::<Option<(i64, i64)>>(),
+            failures in any::<u32>(),
+            reachable in any::<Option<i64>>(),
+        ) {
+            let names = names(&host);
+            let life = Life { not_before: UnixTime(not_before), not_after: UnixTime(not_after) };
+            let advice = advice.map(|(start, end)| Window {
+                start: UnixTime(start.min(end)),
+                end: UnixTime(start.max(end)),
+            });
+            let trouble = Trouble {
+                failure_count: failures,
+                last: since.map(UnixTime),
+                retry_after: None,
+            };
+            let at = |rank| {
+                let want = Want {
+                    names: &names, life: Some(life), since: since.map(UnixTime), rank, advice, trouble,
+                };
+                order_at(&want, reachable.map(UnixTime))
+            };
+            let all: Vec<UnixTime> = (0..12).map(at).collect();
+            prop_assert!(all.is_sorted(), "{:?}", all);
+            if advice.is_none() && since.is_none() && reachable.is_none() && not_after > not_before {
+                prop_assert!(all[0] >= life.at(RENEWAL_FIRST));
+                prop_assert!(all[11] <= life.not_after);
+            }
+        }
+    }
+}

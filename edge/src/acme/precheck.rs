@@ -270,9 +270,11 @@ mod tests {
         assert_eq!(nowhere, Vec::<String>::new());
     }
 
+    type Records = &'static [(&'static str, &'static str)];
+
     #[tokio::test]
     async fn the_nearest_records_count() {
-        let rows: &[(&[(&'static str, &'static str)], Option<&str>)] = &[
+        let rows: &[(Records, Option<&str>)] = &[
             (&[], None),
             (
                 &[("a.b.example.org", "ca.example"), ("example.org", ";")],

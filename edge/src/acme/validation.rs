@@ -14,8 +14,6 @@ use std::time::Duration;
 const DNS_LABEL: &str = "_acme-challenge";
 /// A token of http-01 has 128 bits or more in base64url; nodes answer no others.
 const TOKEN_LENGTHS: std::ops::RangeInclusive<usize> = 16..=128;
-/// Between two looks at an order at first; each further pause is half as long again.
-const PAUSE_MIN: Duration = Duration::from_millis(250);
 
 /// How names are proved.
 #[derive(Clone, Copy)]
@@ -159,7 +157,7 @@ pub(super) async fn validate(
     order: &mut Order,
     challenge: Challenge<'_>,
     places: &[usize],
-    timeout: Duration,
+    polling: &RetryPolicy,
 ) -> Result<(), AcmeError> {
     for place in places {
         let asked = despite_nonces!(set_ready(order, *place, challenge.kind()));
@@ -167,7 +165,7 @@ pub(super) async fn validate(
             return Err(explain(order, error).await);
         }
     }
-    let polled = despite_nonces!(order.poll_ready(&polling(timeout)));
+    let polled = despite_nonces!(order.poll_ready(polling));
     match polled {
         Ok(OrderStatus::Ready) => Ok(()),
         Ok(_invalid) => {
@@ -178,9 +176,10 @@ pub(super) async fn validate(
     }
 }
 
-pub(super) fn polling(timeout: Duration) -> RetryPolicy {
+/// Looks with growing pauses, or when the server says.
+pub(super) fn polling(timeout: Duration, pause: Duration) -> RetryPolicy {
     RetryPolicy::new()
-        .initial_delay(PAUSE_MIN)
+        .initial_delay(pause)
         .backoff(1.5)
         .timeout(timeout)
 }

@@ -1,0 +1,22 @@
+//! Our side of ACME against real Pebble, and against a server of the tests that fails on demand.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here fails the test"
+)]
+
+#[path = "../support/ca/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of nodes")]
+mod ca;
+#[path = "../support/pebble.rs"]
+#[allow(dead_code, reason = "shared with the tests of nodes")]
+mod pebble;
+#[path = "../support/responder.rs"]
+mod responder;
+
+mod crash;
+mod outage;
+mod precheck;
+mod real;
+mod rules;
+mod scene;
