@@ -1,8 +1,8 @@
 //! Certificates of a region, from real Pebble: any node answers, issuers order, every node uses them.
 
 use crate::harness::{Node, Publisher, init_with, text};
+use crate::pebble::{Pebble, Setup};
 use crate::scene::{Newcomer, Region, approve, sign_pending, ticket, wait};
-use crate::support::pebble::{Pebble, Setup};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;

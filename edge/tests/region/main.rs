@@ -22,6 +22,9 @@ mod knot;
 #[path = "../../../sync/tests/mount/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the store")]
 mod mount;
+#[path = "../support/pebble.rs"]
+#[allow(dead_code, reason = "shared with the tests of the ACME client")]
+mod pebble;
 #[path = "../support/mod.rs"]
 mod support;
 
