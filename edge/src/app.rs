@@ -378,6 +378,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
         },
         clock: Clock::System,
         assurances: Assurances::default(),
+        key_exchange: config.tls.key_exchange(),
         lan: None,
         status: None,
         challenges: Arc::default(),
