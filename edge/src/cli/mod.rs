@@ -16,6 +16,7 @@ pub mod nodes;
 pub mod preview;
 pub mod provider;
 pub mod region;
+mod region_ca;
 pub mod site;
 pub mod verify;
 pub mod zones;

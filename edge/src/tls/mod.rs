@@ -4,13 +4,23 @@
 //! Session tickets are keyed per process, with a new key every 6 hours and the one before still
 //! understood, and never shared; there is no 0-RTT.
 
+mod authority;
 pub mod certificate;
 pub mod compression;
 pub mod local_ca;
+pub mod own_ca;
+pub mod read_ca;
+pub mod region_ca;
+pub mod region_root;
 pub mod resolver;
 
+pub use authority::IssueError;
 pub use certificate::{Certificate, CertificateError, Validity};
 pub use local_ca::{LocalCa, LocalCaError};
+pub use own_ca::{OwnCa, OwnCaError};
+pub use read_ca::CaCertificate;
+pub use region_ca::{RegionCa, RegionCaError};
+pub use region_root::{RegionRoot, RegionRootError};
 pub use resolver::{Certificates, Fallback, TlsResolver};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};

@@ -19,6 +19,7 @@ mod lan;
 mod left;
 mod openssl;
 mod ranges;
+mod region_ca;
 mod rules;
 mod status;
 mod swaps;
