@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod challenges;
 pub mod cli;
 pub mod config;
+pub mod dns;
 mod error_chain;
 pub mod export;
 pub mod fork;

@@ -5,13 +5,15 @@
 
 use super::among::{Among, Welcome};
 use super::showing::Showing;
-use crate::acme::Intents;
+use crate::acme::{Intents, Zone};
 use crate::certificates::{Complaints, Desk, Issuing, Scribe};
 use crate::config::Config;
+use crate::dns::DnsUpdate;
 use crate::region::RegionView;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
+use verge_sync::clock::Clock;
 use verge_sync::content::Repairs;
 use verge_sync::store::Store;
 
@@ -19,6 +21,15 @@ use verge_sync::store::Store;
 const WISHES_MAX: usize = 16;
 /// The folder of orders under way, in the data directory.
 const INTENTS: &str = "orders";
+
+/// What changes the region's zone, where this node may.
+fn zone(data: &Path, config: &Config) -> anyhow::Result<Option<Arc<dyn Zone>>> {
+    let Some(settings) = &config.dns_update else {
+        return Ok(None);
+    };
+    let driver = DnsUpdate::open(settings, data, Clock::System)?;
+    Ok(Some(Arc::new(driver)))
+}
 
 /// Brings what records name and is not here; never ends by itself.
 pub(super) async fn bring(
@@ -83,7 +94,7 @@ pub(super) fn issuing(
             wishes,
             intents: Intents::open(&data.join(INTENTS))?,
             roots,
-            zone: None,
+            zone: zone(data, config)?,
             complaints,
         }),
         None => None,

@@ -13,6 +13,7 @@ mod collection;
 mod commands;
 mod compare;
 mod damage;
+mod dns_update;
 mod export;
 mod harness;
 mod history;
