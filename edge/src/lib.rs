@@ -11,6 +11,7 @@ pub mod challenges;
 pub mod cli;
 pub mod config;
 pub mod dns;
+pub mod doctor;
 mod error_chain;
 pub mod export;
 pub mod fork;

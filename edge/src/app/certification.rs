@@ -4,7 +4,8 @@ use crate::certificates::{Authorities, Keyring, Review};
 use crate::config::{Config, LocalCa as LocalCaSetting};
 use crate::host::Host;
 use crate::tls::{
-    Certificate, CertificateError, Certificates, Fallback, OwnCa, TlsResolver, Validity,
+    CaCertificate, Certificate, CertificateError, Certificates, Fallback, OwnCa, TlsResolver,
+    Validity,
 };
 use anyhow::Context;
 use std::collections::BTreeSet;
@@ -109,6 +110,15 @@ impl Certification {
         };
         let ca = ca.lock().unwrap_or_else(PoisonError::into_inner);
         Some(ca.certificate_pem().to_owned())
+    }
+
+    /// This node's part of the region's CA, if certificates come from it.
+    pub(super) fn region_ca(&self) -> Option<CaCertificate> {
+        let Some(Source::Local(ca)) = &self.source else {
+            return None;
+        };
+        let ca = ca.lock().unwrap_or_else(PoisonError::into_inner);
+        ca.region_part().cloned()
     }
 
     /// What opens the region's certificates.

@@ -3,6 +3,7 @@
 use super::authority::IssueError;
 use super::certificate::Certificate;
 use super::local_ca::{LocalCa, LocalCaError};
+use super::read_ca::CaCertificate;
 use super::region_ca::{RegionCa, RegionCaError};
 use crate::host::Host;
 use std::collections::BTreeSet;
@@ -47,6 +48,15 @@ impl OwnCa {
     /// [`OwnCaError::Region`].
     pub fn region(data: &Path) -> Result<Self, OwnCaError> {
         Ok(Self::Region(RegionCa::open(data)?))
+    }
+
+    /// What a node's part of the region's CA says.
+    #[must_use]
+    pub fn region_part(&self) -> Option<&CaCertificate> {
+        match self {
+            Self::Local(_) => None,
+            Self::Region(ca) => Some(ca.certificate()),
+        }
     }
 
     /// What visitors have to trust, in PEM form.
