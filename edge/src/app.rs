@@ -10,6 +10,7 @@ mod among;
 mod certificates;
 mod certification;
 mod collection;
+mod doctor;
 mod fitness;
 mod housekeeping;
 mod names;
@@ -17,7 +18,7 @@ mod showing;
 mod status;
 
 use crate::addresses::Proxies;
-use crate::admin::api::{Addresses, Api, Door, Keep};
+use crate::admin::api::{Addresses, Api, Door};
 use crate::build_child::BuildChild;
 use crate::certificates::Review;
 use crate::cli::node::Ready;
@@ -171,7 +172,13 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
     let receiver = receive::start(receiving, Arc::new(pushes)).await?;
     let ssh = receiver.addresses().first().copied();
     let door = Door::open(data, &random()?).context("open the admin socket")?;
-    let keep = Keep::new(&store, receiver.histories(), among.repairs());
+    let keep = doctor::keep(
+        (&store, &config),
+        &region,
+        (&showing, &among),
+        &edge,
+        &receiver,
+    )?;
     let admin = api(ssh.map(|address| address.port()), Some(keep));
     let _scrub = housekeeping::scrub(&store, config.store, among.repairs())?;
     let chores = [
@@ -381,6 +388,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
         },
         clock: Clock::System,
         assurances: Assurances::default(),
+        key_exchange: config.tls.key_exchange(),
         lan: None,
         status: None,
         challenges: Arc::default(),

@@ -3,6 +3,7 @@
 use crate::addresses::Network;
 use crate::belief::ClockTrust;
 use crate::host::Host;
+use crate::tls::KeyExchange;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ const BETWEEN_PROBES_S_MAX: u64 = 86_400;
 
 /// As many as resolv.conf(5) takes: each costs time when none answers.
 const RESOLVERS_MAX: usize = 3;
+
+/// A zone has a handful of servers; each is waited for.
+const SECONDARIES_MAX: usize = 8;
 
 /// Letters of the places of a node, for others and for visitors: with keys, names and signatures a
 /// record of 2 KiB is full.
@@ -52,6 +56,9 @@ pub struct Config {
     pub store: StoreCare,
     /// Whom to ask about the DNS proofs of hosts.
     pub dns: Dns,
+    /// The server that changes the region's zone for this node, if it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns_update: Option<DnsUpdate>,
     /// The time of day.
     pub time: Time,
 }
@@ -101,11 +108,12 @@ pub struct Zones {
     pub accept_shared_domain: bool,
 }
 
-/// Where certificates come from: the region, files, or a CA of this node's own.
+/// Where certificates come from (the region, files, a CA of this node's own), and how handshakes go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
     /// `"local"`: this node makes its own CA; browsers trust it once `local-ca.pem` is imported.
+    /// `"region"`: its part of the region's own, for the names that are the region's own.
     pub ca: Option<LocalCa>,
     /// A PEM file: the certificate and its chain.
     pub certificate: Option<PathBuf>,
@@ -115,26 +123,30 @@ pub struct Tls {
     pub region: bool,
     /// PEM files: authorities beside those that browsers trust.
     pub roots: Vec<PathBuf>,
+    /// Whether keys are agreed on by X25519 and ML-KEM-768 together, where the visitor has both.
+    pub post_quantum: bool,
 }
 
-impl Default for Tls {
-    fn default() -> Self {
-        Self {
-            ca: None,
-            certificate: None,
-            key: None,
-            region: true,
-            roots: Vec::new(),
+impl Tls {
+    /// What `post_quantum` asks for.
+    #[must_use]
+    pub fn key_exchange(&self) -> KeyExchange {
+        if self.post_quantum {
+            KeyExchange::PostQuantum
+        } else {
+            KeyExchange::Classical
         }
     }
 }
 
-/// The one kind of CA that a node can be for itself.
+/// The kinds of CA that a node can be for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LocalCa {
     /// Made on first start, kept in the data directory.
     Local,
+    /// What `verge region ca` has put into the data directory.
+    Region,
 }
 
 /// Limits on connections.
@@ -255,6 +267,23 @@ pub struct Dns {
     pub resolvers: Vec<SocketAddr>,
 }
 
+/// Dynamic update of the region's DNS zone (RFC 2136), signed (RFC 8945, hmac-sha256).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DnsUpdate {
+    /// The zone's primary server, as `ADDRESS:PORT`.
+    pub server: SocketAddr,
+    /// The zone, such as `sites.example.org`.
+    pub zone: String,
+    /// By what name the server knows the key.
+    pub key_name: String,
+    /// The key's file (mode 0600): random bytes in base64.
+    pub key_file: PathBuf,
+    /// Servers that must answer with a change before it counts; the primary, if there are none.
+    #[serde(default)]
+    pub answers_from: Vec<SocketAddr>,
+}
+
 impl Default for Listen {
     fn default() -> Self {
         let any = |port| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
@@ -271,6 +300,19 @@ impl Default for Listen {
             public_https_port: None,
             public_ssh_port: None,
             lan_host: None,
+        }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            ca: None,
+            certificate: None,
+            key: None,
+            region: true,
+            roots: Vec::new(),
+            post_quantum: true,
         }
     }
 }
@@ -434,6 +476,15 @@ impl Config {
         }
         if self.dns.resolvers.len() > RESOLVERS_MAX {
             return wrong("dns.resolvers", "name at most 3 resolvers");
+        }
+        if let Some(update) = &self.dns_update {
+            if update.answers_from.len() > SECONDARIES_MAX {
+                return wrong("dns_update.answers_from", "name at most 8 servers");
+            }
+            if Host::parse(&update.zone).is_err() {
+                let why = "must be a DNS zone, such as \"sites.example.org\"";
+                return wrong("dns_update.zone", why);
+            }
         }
         if self.build.memory_bytes_max < 64 << 20 {
             let why = "a build needs at least 67108864 (64 MiB)";
@@ -678,6 +729,14 @@ mod tests {
                 "dns.resolvers: name at most 3",
             ),
             (
+                &dns_update("a..b", 0),
+                "dns_update.zone: must be a DNS zone",
+            ),
+            (
+                &dns_update("sites.example", SECONDARIES_MAX + 1),
+                "dns_update.answers_from: name at most 8",
+            ),
+            (
                 "[build]\nmemory_bytes_max = 1",
                 "build.memory_bytes_max: a build needs",
             ),
@@ -687,6 +746,23 @@ mod tests {
             ),
         ];
         rows.iter().for_each(|row| is_refused(*row));
+    }
+
+    fn dns_update(zone: &str, server_count: usize) -> String {
+        let servers = vec!["\"[::1]:53\""; server_count].join(", ");
+        format!(
+            "[dns_update]\nserver = \"[::1]:53\"\nzone = \"{zone}\"\nkey_name = \"k\"\n\
+             key_file = \"k\"\nanswers_from = [{servers}]"
+        )
+    }
+
+    #[test]
+    fn a_zone_s_server_is_read_and_printed() {
+        let text = dns_update("sites.example", SECONDARIES_MAX);
+        let config: Config = toml::from_str(&text).unwrap();
+        config.check().unwrap();
+        assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
+        assert!(toml::from_str::<Config>("[dns_update]\nzone = \"a\"").is_err());
     }
 
     fn is_refused((text, expected): (&str, &str)) {

@@ -8,13 +8,21 @@ use crate::config;
 use crate::found::{self, FoundError, Founded, Founding};
 use crate::node_keys::{KeyError, NodeKeys};
 use crate::region::{Carried, OpenError, RegionView, WriteError};
+use crate::tls::{region_ca, region_root};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use verge_sync::record::Effect;
 use verge_sync::store::{LocalDisk, Store, StoreError, write_file_durably};
 
-/// The files of a CA of the node's own: visitors that imported it go on trusting it.
-const CA_FILES: [&str; 2] = ["local-ca.key", "local-ca.pem"];
+/// The files of a CA of the node's own, and of its part of the region's: visitors that imported it
+/// go on trusting it.
+const CA_FILES: [(&str, u32); 5] = [
+    ("local-ca.key", 0o600),
+    ("local-ca.pem", 0o644),
+    (region_ca::ISSUER_KEY_FILE, 0o600),
+    (region_ca::ISSUER_FILE, 0o644),
+    (region_root::ROOT_FILE, 0o644),
+];
 
 /// What is forked, and into what.
 #[derive(Debug, Clone)]
@@ -140,7 +148,7 @@ fn founding(forking: &Forking, effect: &Effect, config: String) -> Founding {
 }
 
 fn copy_ca(forking: &Forking) -> Result<(), ForkError> {
-    for (name, mode) in CA_FILES.into_iter().zip([0o600, 0o644]) {
+    for (name, mode) in CA_FILES {
         let path = forking.old.join(name);
         match std::fs::read(&path) {
             Ok(bytes) => write_file_durably(&forking.new.join(name), &bytes, mode)?,

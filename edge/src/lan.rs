@@ -5,6 +5,7 @@
 //! so that no publisher can claim it and hand out another CA.
 
 use crate::host::Host;
+use crate::tls::CaCertificate;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::fmt::Write;
@@ -20,6 +21,8 @@ const HTTP_PORT: u16 = 80;
 pub struct Lan {
     host: Host,
     ca: Option<Bytes>,
+    /// What the page says of it, in HTML.
+    ca_words: String,
     /// Where visitors find plain HTTP.
     port: AtomicU16,
     page: ArcSwap<Bytes>,
@@ -29,11 +32,13 @@ impl Lan {
     /// The path of the CA's certificate.
     pub const CA_PATH: &str = "/.well-known/verge/ca.crt";
 
-    /// Answers to `host`; `ca_pem` is the node's own CA, if certificates come from it. No site yet.
+    /// Answers to `host`; `ca_pem` is the CA of the node or of its region, if certificates come from
+    /// one. No site yet.
     #[must_use]
     pub fn new(host: Host, ca_pem: Option<String>) -> Self {
         let lan = Self {
             host,
+            ca_words: ca_pem.as_deref().map(ca_words).unwrap_or_default(),
             ca: ca_pem.map(Bytes::from),
             port: AtomicU16::new(HTTP_PORT),
             page: ArcSwap::default(),
@@ -96,17 +101,41 @@ impl Lan {
         if more > 0 {
             let _infallible = writeln!(page, "<p>And {more} more.</p>");
         }
-        if self.ca.is_some() {
-            let _infallible = writeln!(
-                page,
-                "<p>Does your browser warn of a certificate? \
-                 <a href=\"{}\">Import the CA of this node</a>, if you trust whoever runs it: \
-                 it can speak for any name.</p>",
-                Self::CA_PATH
-            );
-        }
+        page.push_str(&self.ca_words);
         page
     }
+}
+
+/// What a CA is good for, and how to tell that it is the right one: whoever stands between the node
+/// and its visitors can hand out another.
+fn ca_words(pem: &str) -> String {
+    let ca = CaCertificate::read(pem);
+    let zones = ca.as_ref().map(|ca| ca.zones.join(", "));
+    let (whose, reach) = match zones {
+        Some(zones) if !zones.is_empty() => {
+            let reach = format!("it can speak only for names in {zones}");
+            ("the CA of this region", reach)
+        }
+        _ => (
+            "the CA of this node",
+            "it can speak for any name".to_owned(),
+        ),
+    };
+    let mut words = format!(
+        "<p>Does your browser warn of a certificate? \
+         <a href=\"{}\">Import {whose}</a>, if you trust whoever runs it: {reach}.</p>\n",
+        Lan::CA_PATH
+    );
+    if let Some(ca) = ca {
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(
+            words,
+            "<p>Compare its fingerprint (SHA-256) with what they tell you in person: \
+             <code>{}</code></p>",
+            ca.fingerprint
+        );
+    }
+    words
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ pub mod certificates;
 pub mod challenges;
 pub mod cli;
 pub mod config;
+pub mod dns;
+pub mod doctor;
 mod error_chain;
 pub mod export;
 pub mod fork;

@@ -13,7 +13,7 @@ use crate::lan::Lan;
 pub use crate::limits::Limits;
 use crate::sites::Sites;
 use crate::status_page::StatusPage;
-use crate::tls::{self, TlsResolver};
+use crate::tls::{self, KeyExchange, TlsResolver};
 use crate::welcome::welcome;
 use socket2::{Domain, Socket, Type};
 use std::io;
@@ -58,6 +58,8 @@ pub struct EdgeConfig {
     pub clock: Clock,
     /// What the node gives its word for.
     pub assurances: Assurances,
+    /// How keys are agreed on in handshakes.
+    pub key_exchange: KeyExchange,
     /// The page for its own network, if it has one.
     pub lan: Option<Arc<Lan>>,
     /// The page of the region's admin zone.
@@ -79,6 +81,7 @@ impl Default for EdgeConfig {
             proxies: Proxies::default(),
             clock: Clock::System,
             assurances: Assurances::default(),
+            key_exchange: KeyExchange::default(),
             lan: None,
             status: None,
             challenges: Arc::default(),
@@ -160,7 +163,9 @@ impl Edge {
             .or_else(|| https.first().map(Bound::port));
         // Certificates without a listener that uses them must not redirect anybody to it.
         let tls = tls.filter(|_certificates| !https.is_empty());
-        let acceptor = tls.clone().map(tls::acceptor).transpose()?;
+        let acceptor = tls.clone();
+        let acceptor = acceptor.map(|tls| tls::acceptor(tls, config.key_exchange));
+        let acceptor = acceptor.transpose()?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let mut running = Running::new(&http, &https, &config.limits, phase);
         let proxies = Arc::new(config.proxies);

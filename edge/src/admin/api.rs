@@ -7,6 +7,7 @@ use super::{
     TOKEN_NAME, is_same_token, line, next_line,
 };
 use crate::certificates::{Desk, DeskError};
+use crate::doctor::{Doctor, Grade};
 use crate::export::{ExportError, Exporter, Wanted};
 use crate::hosts::{Verdict, Wish};
 use crate::import::{ImportError, Importer, Importing};
@@ -79,16 +80,24 @@ pub struct Keep {
     pub histories: Histories,
     /// Where lost blobs are asked for.
     pub repairs: Repairs,
+    /// What looks for faults.
+    pub doctor: Arc<Doctor>,
 }
 
 impl Keep {
     /// Of a running node.
     #[must_use]
-    pub fn new(store: &Store, histories: Histories, repairs: &Repairs) -> Self {
+    pub fn new(
+        store: &Store,
+        histories: Histories,
+        repairs: &Repairs,
+        doctor: Arc<Doctor>,
+    ) -> Self {
         Self {
             store: store.clone(),
             histories,
             repairs: repairs.clone(),
+            doctor,
         }
     }
 }
@@ -309,6 +318,7 @@ impl Api {
             Request::Export { wanted, to } => self.export(&wanted, &to, &log).await,
             Request::Import(importing) => self.import(&importing, &log).await,
             Request::Verify { rebuild } => self.verify(rebuild, log).await,
+            Request::Doctor { json } => self.examine(json, &log).await,
             Request::Provider(request) => self.provider(request, &log).await,
             Request::Node(request) => self.node(request, &log).await,
             Request::Region(request) => self.chain(request, &log).await,
@@ -611,6 +621,26 @@ impl Api {
             repairs: Some(keep.repairs.clone()),
         };
         Ok(verification.run(rebuild, log).await?)
+    }
+
+    /// Exit status 1 where anything is at fault.
+    async fn examine(&self, json: bool, log: &Log) -> Result<(), ApiError> {
+        let findings = self.keep()?.doctor.look().await;
+        let count = |grade| findings.iter().filter(|found| found.grade == grade).count();
+        let (faults, warnings) = (count(Grade::Fault), count(Grade::Warning));
+        for found in &findings {
+            let text = if json {
+                serde_json::to_string(found).unwrap_or_default()
+            } else {
+                found.to_string()
+            };
+            say(log, text).await;
+        }
+        if faults > 0 {
+            let why = format!("faults: {faults}, warnings: {warnings}");
+            return Err(ApiError::Wrong(why));
+        }
+        Ok(())
     }
 
     async fn export(&self, wanted: &Wanted, to: &Path, log: &Log) -> Result<(), ApiError> {

@@ -144,6 +144,12 @@ pub enum Request {
         #[serde(default)]
         rebuild: bool,
     },
+    /// What keeps people from this node and its sites.
+    Doctor {
+        /// Each line as JSON.
+        #[serde(default)]
+        json: bool,
+    },
     /// About the providers of the region.
     Provider(ProviderRequest),
     /// About nodes.

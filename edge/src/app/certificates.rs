@@ -5,15 +5,17 @@
 
 use super::among::{Among, Welcome};
 use super::showing::Showing;
-use crate::acme::Intents;
+use crate::acme::{Intents, Zone};
 use crate::certificates::{Complaints, Desk, Issuing, Scribe, Tools};
 use crate::config::Config;
+use crate::dns::DnsUpdate;
 use crate::hosts::DnsResolver;
 use crate::region::RegionView;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, watch};
+use verge_sync::clock::Clock;
 use verge_sync::content::Repairs;
 use verge_sync::store::Store;
 
@@ -21,6 +23,15 @@ use verge_sync::store::Store;
 const WISHES_MAX: usize = 16;
 /// The folder of orders under way, and of the log of orders, in the data directory.
 const ORDERS: &str = "orders";
+
+/// What changes the region's zone, where this node may.
+fn zone(data: &Path, config: &Config) -> anyhow::Result<Option<Arc<dyn Zone>>> {
+    let Some(settings) = &config.dns_update else {
+        return Ok(None);
+    };
+    let driver = DnsUpdate::open(settings, data, Clock::System)?;
+    Ok(Some(Arc::new(driver)))
+}
 
 /// Brings what records name and is not here; never ends by itself.
 pub(super) async fn bring(
@@ -83,7 +94,7 @@ pub(super) fn issuing(
                 intents: Intents::open(&data.join(ORDERS))?,
                 resolver: Arc::new(DnsResolver::new(config.dns.resolvers.clone())),
                 http_port: config.listen.http.first().map_or(80, SocketAddr::port),
-                zone: None,
+                zone: zone(data, config)?,
                 folder: data.join(ORDERS),
                 budget: Mutex::default(),
             }),

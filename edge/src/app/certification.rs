@@ -4,7 +4,8 @@ use crate::certificates::{Authorities, Keyring, Review};
 use crate::config::{Config, LocalCa as LocalCaSetting};
 use crate::host::Host;
 use crate::tls::{
-    Certificate, CertificateError, Certificates, Fallback, LocalCa, TlsResolver, Validity,
+    CaCertificate, Certificate, CertificateError, Certificates, Fallback, OwnCa, TlsResolver,
+    Validity,
 };
 use anyhow::Context;
 use std::collections::BTreeSet;
@@ -24,8 +25,8 @@ enum Source {
         key: PathBuf,
         read: Mutex<Option<Arc<Certificate>>>,
     },
-    /// A CA of this node's own: one for each host.
-    Local(Box<Mutex<LocalCa>>),
+    /// A CA of this node's own, or its part of the region's: one for each host.
+    Local(Box<Mutex<OwnCa>>),
 }
 
 /// The certificates of a node, and where new ones come from.
@@ -50,7 +51,11 @@ impl Certification {
         let tls = &config.tls;
         let source = match (&tls.ca, &tls.certificate, &tls.key) {
             (Some(LocalCaSetting::Local), _, _) => {
-                let ca = LocalCa::open(data, clock.now())?;
+                let ca = OwnCa::local(data, clock.now())?;
+                Some(Source::Local(Box::new(Mutex::new(ca))))
+            }
+            (Some(LocalCaSetting::Region), _, _) => {
+                let ca = OwnCa::region(data)?;
                 Some(Source::Local(Box::new(Mutex::new(ca))))
             }
             (None, Some(certificate), Some(key)) => Some(Source::Files {
@@ -107,6 +112,15 @@ impl Certification {
         Some(ca.certificate_pem().to_owned())
     }
 
+    /// This node's part of the region's CA, if certificates come from it.
+    pub(super) fn region_ca(&self) -> Option<CaCertificate> {
+        let Some(Source::Local(ca)) = &self.source else {
+            return None;
+        };
+        let ca = ca.lock().unwrap_or_else(PoisonError::into_inner);
+        ca.region_part().cloned()
+    }
+
     /// What opens the region's certificates.
     pub(super) fn keyring(&self) -> Option<Arc<Keyring>> {
         self.keyring.as_ref().map(Arc::clone)
@@ -142,7 +156,7 @@ impl Certification {
         let made = match ca.ensure(&hosts, self.clock.now()) {
             Ok(made) => made,
             Err(error) => {
-                tracing::error!(%error, "the local CA could not issue");
+                tracing::error!(%error, "the node's CA could not issue");
                 return;
             }
         };

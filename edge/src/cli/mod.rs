@@ -6,6 +6,7 @@ pub mod cert;
 pub mod client;
 pub mod confine;
 pub mod demo;
+mod doctor;
 mod export;
 mod fork;
 pub mod hook;
@@ -16,6 +17,7 @@ pub mod nodes;
 pub mod preview;
 pub mod provider;
 pub mod region;
+mod region_ca;
 pub mod site;
 pub mod verify;
 pub mod zones;
@@ -76,6 +78,8 @@ pub enum Command {
     Status(node::Status),
     /// Read everything again that the node holds, and compare it with what it should be.
     Verify(verify::Verify),
+    /// Look for what keeps visitors, publishers and authorities away, and say what to do.
+    Doctor(doctor::Doctor),
     /// Who runs the region: invite, list, approve, leave, key, sign.
     #[command(subcommand)]
     Provider(provider::ProviderCommand),
@@ -129,6 +133,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Provider(command) => command.run(),
         Command::Node(command) => command.run(),
         Command::Region(command) => command.run(),

@@ -19,6 +19,9 @@ pub enum RegionCommand {
     /// Begin anew as the only provider with all that a stopped node holds: for a region whose majority
     /// is lost for good.
     Fork(Box<super::fork::Fork>),
+    /// The region's own CA, for its own names on the local network: make, request, sign, install.
+    #[command(subcommand)]
+    Ca(super::region_ca::CaCommand),
 }
 
 /// `verge region status`
@@ -98,6 +101,7 @@ impl RegionCommand {
     pub fn run(self) -> anyhow::Result<()> {
         let (data, request) = match self {
             Self::Fork(fork) => return fork.run(),
+            Self::Ca(ca) => return ca.run(),
             Self::Status(status) => (status.data, RegionRequest::Status),
             Self::Propose(propose) => {
                 let data = propose.data.clone();

@@ -124,6 +124,18 @@ impl Certificate {
         &self.names
     }
 
+    /// The first moment of its life.
+    #[must_use]
+    pub fn not_before(&self) -> UnixTime {
+        self.not_before
+    }
+
+    /// What is sent in a handshake: the leaf, then its issuers, each in DER form.
+    #[must_use]
+    pub fn chain(&self) -> Vec<&[u8]> {
+        self.key.cert.iter().map(AsRef::as_ref).collect()
+    }
+
     /// The first moment after its life.
     #[must_use]
     pub fn not_after(&self) -> UnixTime {

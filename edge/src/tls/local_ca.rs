@@ -3,15 +3,17 @@
 //!
 //! Its key and certificate are two files of the data directory; the leaves live in memory and are
 //! made ahead, never in a handshake. Losing the files means a new authority that browsers must be
-//! told of again.
+//! told of again. It can speak for any name, since it serves whatever hosts the node has; the
+//! region's own ([`super::region_ca`]) cannot.
 
-use super::certificate::{Certificate, CertificateError};
+use super::authority::{IssueError, Leaves, YEAR, named, read_if_there, set_life};
+use super::certificate::Certificate;
 use crate::host::Host;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, SerialNumber,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,18 +23,14 @@ use verge_sync::Digest;
 use verge_sync::clock::UnixTime;
 use verge_sync::store::{StoreError, write_file_durably};
 
-const DAY: Duration = Duration::from_hours(24);
 /// As long as any browser accepts an authority without a thought.
-const CA_LIFE: Duration = Duration::from_hours(24 * 3650);
-/// Leaves cost 0.1 ms and live in memory; 90 days is what everybody is used to.
-const LEAF_LIFE: Duration = Duration::from_hours(24 * 90);
+const CA_LIFE: Duration = YEAR.saturating_mul(10);
 
 /// The authority, and the leaves that it has issued in this process.
 pub struct LocalCa {
-    issuer: Issuer<'static, KeyPair>,
+    leaves: Leaves,
     certificate_pem: String,
     certificate_path: PathBuf,
-    leaves: BTreeMap<Host, Arc<Certificate>>,
 }
 
 /// Why there is no local authority.
@@ -60,11 +58,8 @@ pub enum LocalCaError {
         source: rcgen::Error,
     },
     /// A certificate cannot be made: an error of ours.
-    #[error("issue a certificate")]
-    Issue(#[from] rcgen::Error),
-    /// A certificate of ours does not read: an error of ours.
-    #[error("read an issued certificate")]
-    Leaf(#[from] CertificateError),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
 }
 
 impl LocalCa {
@@ -75,7 +70,7 @@ impl LocalCa {
     pub fn open(dir: &Path, now: UnixTime) -> Result<Self, LocalCaError> {
         let key_path = dir.join("local-ca.key");
         let certificate_path = dir.join("local-ca.pem");
-        let key = match read_if_there(&key_path)? {
+        let key = match read(&key_path)? {
             Some(pem) => KeyPair::from_pem(&pem).map_err(|source| LocalCaError::Key {
                 path: key_path.clone(),
                 source,
@@ -83,25 +78,26 @@ impl LocalCa {
             None => {
                 // A certificate without its key is of an authority that is gone.
                 remove_if_there(&certificate_path)?;
-                let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+                let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
+                let key = key.map_err(IssueError::from)?;
                 write_file_durably(&key_path, key.serialize_pem().as_bytes(), 0o600)?;
                 key
             }
         };
         let params = ca_params(&key, now);
-        let certificate_pem = match read_if_there(&certificate_path)? {
+        let certificate_pem = match read(&certificate_path)? {
             Some(pem) => pem,
             None => {
-                let pem = params.self_signed(&key)?.pem();
+                let certificate = params.self_signed(&key).map_err(IssueError::from)?;
+                let pem = certificate.pem();
                 write_file_durably(&certificate_path, pem.as_bytes(), 0o644)?;
                 pem
             }
         };
         Ok(Self {
-            issuer: Issuer::new(params, key),
+            leaves: Leaves::new(Issuer::new(params, key), String::new()),
             certificate_pem,
             certificate_path,
-            leaves: BTreeMap::new(),
         })
     }
 
@@ -127,32 +123,7 @@ impl LocalCa {
         hosts: &BTreeSet<Host>,
         now: UnixTime,
     ) -> Result<Vec<Arc<Certificate>>, LocalCaError> {
-        for host in hosts {
-            let known = self.leaves.get(host);
-            let fresh = known.is_some_and(|leaf| leaf.not_after().since(now) > LEAF_LIFE / 2);
-            if !fresh {
-                let leaf = Arc::new(self.issue(host, now)?);
-                self.leaves.insert(host.clone(), leaf);
-            }
-        }
-        self.leaves.retain(|host, _leaf| hosts.contains(host));
-        Ok(self.leaves.values().map(Arc::clone).collect())
-    }
-
-    fn issue(&self, host: &Host, now: UnixTime) -> Result<Certificate, LocalCaError> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = CertificateParams::new(vec![host.to_string()])?;
-        params.distinguished_name = named(host.as_str());
-        params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        set_life(&mut params, now, LEAF_LIFE);
-        let leaf = params.signed_by(&key, &self.issuer)?;
-        let chain = leaf.pem();
-        Ok(Certificate::from_pem(
-            chain.as_bytes(),
-            key.serialize_pem().as_bytes(),
-        )?)
+        Ok(self.leaves.ensure(hosts, now)?)
     }
 }
 
@@ -169,32 +140,12 @@ fn ca_params(key: &KeyPair, now: UnixTime) -> CertificateParams {
     params
 }
 
-fn named(common_name: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    name
-}
-
-/// From a day before `now`, for visitors whose clocks are behind.
-fn set_life(params: &mut CertificateParams, now: UnixTime, life: Duration) {
-    /// 2100-01-01; a clock that is past it is wrong.
-    const LAST: u64 = 4_102_444_800;
-    let now = Duration::from_secs(u64::try_from(now.0).unwrap_or(0).min(LAST));
-    let epoch = date_time_ymd(1970, 1, 1);
-    params.not_before = epoch + now.saturating_sub(DAY);
-    params.not_after = epoch + now + life;
-}
-
-fn read_if_there(path: &Path) -> Result<Option<String>, LocalCaError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(LocalCaError::File {
-            verb: "read",
-            path: path.to_owned(),
-            source,
-        }),
-    }
+fn read(path: &Path) -> Result<Option<String>, LocalCaError> {
+    read_if_there(path).map_err(|source| LocalCaError::File {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn remove_if_there(path: &Path) -> Result<(), LocalCaError> {

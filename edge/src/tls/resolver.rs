@@ -103,6 +103,12 @@ impl TlsResolver {
         certificate.is_some_and(|certificate| certificate.validity(now) == Validity::Valid)
     }
 
+    /// The certificate that is for `host`.
+    #[must_use]
+    pub fn certificate(&self, host: &Host) -> Option<Arc<Certificate>> {
+        self.0.load().named(host).map(Arc::clone)
+    }
+
     /// Whether one certificate covers both hosts.
     #[must_use]
     pub fn is_same_certificate(&self, one: &Host, other: &Host) -> bool {

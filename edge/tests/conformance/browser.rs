@@ -101,6 +101,9 @@ impl Browser {
                 "Network.responseReceived" => {
                     answer.url = told["response"]["url"].as_str().unwrap().to_owned();
                     answer.protocol = told["response"]["protocol"].to_string();
+                    let agreed = &told["response"]["securityDetails"];
+                    answer.agreed =
+                        format!("{} {}", agreed["protocol"], agreed["keyExchangeGroup"]);
                 }
                 // What really came; the other shows what the cache made of it.
                 "Network.responseReceivedExtraInfo" => {
@@ -144,6 +147,8 @@ struct Received {
     protocol: String,
     status: u64,
     range: String,
+    /// The version of TLS, and how keys were agreed on.
+    agreed: String,
 }
 
 fn post(url: &str, body: &Value) -> Value {
@@ -187,6 +192,7 @@ fn a_browser_walks_through_the_site_without_an_error() {
     every_page_loads(&browser, &origin);
     a_film_is_entered_in_the_middle(&browser, &origin);
     a_reload_costs_a_304(&browser, &origin);
+    keys_are_post_quantum(&browser, &origin);
 }
 
 fn every_page_loads(browser: &Browser, origin: &str) {
@@ -207,6 +213,19 @@ fn every_page_loads(browser: &Browser, origin: &str) {
         // A redirect's own entry is completed by the answer that it leads to.
         assert!(is_good || answer.url.is_empty(), "{answer:?}");
     }
+}
+
+fn keys_are_post_quantum(browser: &Browser, origin: &str) {
+    let page = format!("{origin}/about");
+    browser.open(&page);
+    let answers = browser.answers();
+    let answer = answers.iter().find(|answer| answer.url == page);
+    let agreed = answer.map(|answer| answer.agreed.as_str());
+    assert_eq!(
+        agreed,
+        Some("\"TLS 1.3\" \"X25519MLKEM768\""),
+        "{answers:?}"
+    );
 }
 
 fn a_film_is_entered_in_the_middle(browser: &Browser, origin: &str) {

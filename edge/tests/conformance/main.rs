@@ -15,3 +15,4 @@ mod load;
 mod netlify;
 mod peers;
 mod redbot;
+mod scanners;

@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agreement;
 mod answers;
 mod connections;
 mod curl;
@@ -16,7 +17,9 @@ mod handshakes;
 mod hostile;
 mod lan;
 mod left;
+mod openssl;
 mod ranges;
+mod region_ca;
 mod rules;
 mod status;
 mod swaps;

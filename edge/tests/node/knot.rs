@@ -12,6 +12,12 @@ pub(crate) const ZONE: &str = "example.org";
 /// A zone whose file is missing: every question is answered with SERVFAIL.
 pub(crate) const BROKEN_ZONE: &str = "broken.example";
 
+/// The key that may change its zone, and one that may not.
+pub(crate) const KEY_NAME: &str = "verge.test";
+pub(crate) const IDLE_KEY_NAME: &str = "idle.test";
+/// The secret of both.
+pub(crate) const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
 /// A server that is running; it ends with the test.
 pub(crate) struct Knot {
     folder: TempDir,
@@ -114,7 +120,11 @@ fn configuration(folder: &Path, address: SocketAddr) -> String {
          database:\n    storage: \"{folder}\"\n\
          template:\n  - id: default\n    storage: \"{folder}\"\n    zonefile-load: whole\n    \
          zonefile-sync: -1\n    journal-content: none\n\
-         zone:\n  - domain: {ZONE}\n    file: zone\n  - domain: {BROKEN_ZONE}\n    file: missing\n"
+         key:\n  - id: {KEY_NAME}\n    algorithm: hmac-sha256\n    secret: {KEY}\n\
+         \x20 - id: {IDLE_KEY_NAME}\n    algorithm: hmac-sha256\n    secret: {KEY}\n\
+         acl:\n  - id: update\n    key: {KEY_NAME}\n    action: update\n\
+         zone:\n  - domain: {ZONE}\n    file: zone\n    acl: update\n\
+         \x20 - domain: {BROKEN_ZONE}\n    file: missing\n"
     )
 }
 

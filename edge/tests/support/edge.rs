@@ -13,7 +13,7 @@ use verge_edge::lan::Lan;
 use verge_edge::listen::{Edge, EdgeConfig, Limits, Running};
 use verge_edge::sites::{CacheBudget, LeftVersion, SiteAt, Sites};
 use verge_edge::status_page::StatusPage;
-use verge_edge::tls::{Certificates, Fallback, LocalCa, TlsResolver};
+use verge_edge::tls::{Certificates, Fallback, KeyExchange, LocalCa, TlsResolver};
 use verge_sync::clock::{Clock, UnixTime};
 use verge_sync::{SiteId, Version};
 
@@ -40,6 +40,7 @@ pub(crate) struct Setup {
     pub(crate) proxies: Proxies,
     pub(crate) lan: Option<Arc<Lan>>,
     pub(crate) status: Option<Arc<StatusPage>>,
+    pub(crate) key_exchange: KeyExchange,
 }
 
 impl Default for Setup {
@@ -52,6 +53,7 @@ impl Default for Setup {
             proxies: Proxies::default(),
             lan: None,
             status: None,
+            key_exchange: KeyExchange::default(),
         }
     }
 }
@@ -89,6 +91,7 @@ impl Setup {
             proxies: self.proxies,
             lan: self.lan,
             status: self.status,
+            key_exchange: self.key_exchange,
             ..EdgeConfig::default()
         };
         let running = Edge::start(config, Arc::clone(&sites), Some(Arc::clone(&tls))).unwrap();
