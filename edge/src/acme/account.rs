@@ -177,6 +177,21 @@ impl Account {
         bytes
     }
 
+    /// The same account as it will be when `new` is in force: see [`Session::roll_over`].
+    #[must_use]
+    pub fn with_key(&self, new: &NewKey) -> Self {
+        Self {
+            key: new.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> &NewKey {
+        &self.key
+    }
+
     /// Its server.
     #[must_use]
     pub fn directory(&self) -> &Directory {
@@ -294,10 +309,7 @@ impl Session {
                 return Err(error);
             }
         }
-        Ok(Account {
-            key: new.clone(),
-            ..self.account.clone()
-        })
+        Ok(self.account.with_key(new))
     }
 }
 

@@ -6,7 +6,8 @@ use super::{
     AccountChange, Authorized, LINE_BYTES_MAX, Membership, Reply, Request, SOCKET_NAME, SiteChange,
     TOKEN_NAME, is_same_token, line, next_line,
 };
-use crate::certificates::{Desk, DeskError};
+use crate::acme::caa::{Asker, line as line_of_caa};
+use crate::certificates::{Desk, DeskError, is_public};
 use crate::doctor::{Doctor, Grade};
 use crate::export::{ExportError, Exporter, Wanted};
 use crate::hosts::{Verdict, Wish};
@@ -383,6 +384,11 @@ impl Api {
             say(log, format!("address   {}", self.addresses.url(&host))).await;
         }
         say_names(&effect, site.id, log).await;
+        for host in region::hosts(&effect, site.id) {
+            if let Some(line) = caa_line(&effect, &host) {
+                say(log, format!("CAA       {line}")).await;
+            }
+        }
         let port = self.addresses.ssh_port.unwrap_or(2222);
         say(
             log,
@@ -685,6 +691,23 @@ impl Api {
 fn site<'a>(effect: &'a Effect, name: &str) -> Result<&'a SiteEffect, ApiError> {
     let site = effect.site_by_label(name);
     site.ok_or_else(|| WriteError::NoSite(name.to_owned()).into())
+}
+
+/// The CAA record that keeps others from getting a certificate for a host that is not a label of the
+/// region.
+fn caa_line(effect: &Effect, host: &str) -> Option<String> {
+    let step = &effect.chain.current().body;
+    let acme = step.acme.as_ref()?;
+    if !is_public(host) || host.ends_with(&format!(".{}", step.zones.site_zone)) {
+        return None;
+    }
+    let asker = Asker {
+        identities: &acme.identities,
+        account_url: &acme.account,
+        method: "http-01",
+        is_wildcard: false,
+    };
+    line_of_caa(host, &asker)
 }
 
 /// What is to be known of the names of a site.

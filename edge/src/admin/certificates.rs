@@ -3,7 +3,7 @@
 use super::CertRequest;
 use super::api::{Api, ApiError, Log, say};
 use crate::certificates::{Purpose, Row};
-use crate::region::find_node;
+use crate::region::{Standing, find_node};
 use crate::tls::Validity;
 use verge_sync::clock::{Clock, UnixTime};
 use verge_sync::id::NodeId;
@@ -20,24 +20,16 @@ impl Api {
             CertRequest::Setup { plan } => {
                 let foundation = self.desk.set_up(&plan).await?;
                 say(log, format!("account   {}", foundation.account)).await;
-                let standing = &foundation.standing;
-                let step = if standing.is_current {
-                    "in effect: certificates are ordered from now on".to_owned()
-                } else {
-                    let (count, needed) = (standing.vote_count, standing.needed);
-                    let id = standing.step.short();
-                    format!(
-                        "{count} of {needed} votes: the other providers sign it with `verge region sign {id}`"
-                    )
-                };
-                say(log, format!("step      {step}")).await;
-                for line in &foundation.caa {
-                    say(log, format!("CAA       {line}")).await;
-                }
-                if !foundation.caa.is_empty() {
-                    let why = "owners of domains set such a CAA record, so that nobody else gets a certificate for them";
-                    say(log, format!("          {why}")).await;
-                }
+                say(log, step_line(&foundation.standing)).await;
+                let why = "for domains of their own owners set a CAA record, so that nobody else gets a certificate for them: `verge site set` and `verge doctor` say which";
+                say(log, format!("          {why}")).await;
+                Ok(())
+            }
+            CertRequest::Rollover => {
+                let standing = self.desk.roll_over().await?;
+                say(log, step_line(&standing)).await;
+                let text = "the first issuer puts the new key in force as soon as the step holds and every connected node has heard of it";
+                say(log, text.to_owned()).await;
                 Ok(())
             }
             CertRequest::List => {
@@ -103,6 +95,17 @@ impl Api {
         say(log, format!("record    {}", held.record)).await;
         Ok(())
     }
+}
+
+fn step_line(standing: &Standing) -> String {
+    if standing.is_current {
+        return "step      in effect".to_owned();
+    }
+    let (count, needed) = (standing.vote_count, standing.needed);
+    let id = standing.step.short();
+    format!(
+        "step      {count} of {needed} votes: the other providers sign it with `verge region sign {id}`"
+    )
 }
 
 /// One line of the list: hosts, what is left, who has the key, what is wrong.

@@ -183,6 +183,8 @@ pub enum CertRequest {
         /// The host.
         host: String,
     },
+    /// Another key for the region's account at the authority.
+    Rollover,
     /// One that its owner brings.
     Import {
         /// In PEM form, the leaf first.
@@ -200,6 +202,7 @@ impl std::fmt::Debug for CertRequest {
             Self::List => "List",
             Self::Show { .. } => "Show",
             Self::Renew { .. } => "Renew",
+            Self::Rollover => "Rollover",
             Self::Import { .. } => "Import",
         })
     }

@@ -7,7 +7,7 @@ use super::notices::may_import;
 use super::wanted::{Wanted, recipients, wanted};
 use super::write::{HandOutError, Origin, Scribe};
 use super::{ChainError, read_chain, read_leaf};
-use crate::acme::{Account, AcmeError, Directory};
+use crate::acme::{Account, AcmeError, Directory, NewKey};
 use crate::region::{Standing, WriteError, find_node};
 use crate::tls::{Certificate, CertificateError};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use verge_sync::id::NodeId;
 use verge_sync::record::Effect;
-use verge_sync::record::body::Acme;
+use verge_sync::record::body::{Acme, Roles};
 
 /// Where people order certificates, by a short name.
 const KNOWN: [(&str, &str); 2] = [
@@ -54,6 +54,9 @@ pub struct Plan {
     pub contacts: Vec<String>,
     /// Nodes that order, by name or the beginning of the id; this one if there is none.
     pub issuers: Vec<String>,
+    /// Nodes that may change the region's zone, if any: its labels have one certificate together then.
+    #[serde(default)]
+    pub dns: Vec<String>,
     /// Whether the steward agrees to the authority's terms.
     pub agrees: bool,
 }
@@ -65,8 +68,6 @@ pub struct Foundation {
     pub account: String,
     /// The step that says so.
     pub standing: Standing,
-    /// What owners of domains should set, but for the name.
-    pub caa: Vec<String>,
 }
 
 /// Why a steward's wish about certificates was not fulfilled.
@@ -157,20 +158,50 @@ impl Desk {
             directory: url.to_owned(),
             account: account.url().to_owned(),
             thumbprints: vec![account.thumbprint().to_owned()],
+            identities: meta.caa_identities,
         };
-        let issuers = issuers.into_keys().collect();
-        let standing = self.scribe.region.propose_issuers(issuers, acme).await?;
-        let caa = meta.caa_identities.iter().map(|identity| {
-            format!(
-                "0 issue \"{identity}; accounturi={}; validationmethods=http-01\"",
-                account.url()
-            )
-        });
+        let dns = plan
+            .dns
+            .iter()
+            .map(|who| Ok(find_node(&effect, who)?.body.id));
+        let roles = Roles {
+            issuers: issuers.into_keys().collect(),
+            dns: dns.collect::<Result<_, DeskError>>()?,
+        };
+        let standing = self.scribe.region.propose_issuers(roles, acme).await?;
         Ok(Foundation {
             account: account.url().to_owned(),
             standing,
-            caa: caa.collect(),
         })
+    }
+
+    /// Gives the account another key: sealed to the issuers at once, named by a step, and put in force by
+    /// the first issuer when all nodes that are connected have heard of it.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn roll_over(&self) -> Result<Standing, DeskError> {
+        let keyring = self.keyring.as_ref().ok_or(DeskError::SwitchedOff)?;
+        let effect = self.scribe.region.effect();
+        let step = &effect.chain.current().body;
+        let acme = step.acme.clone().ok_or(DeskError::NotSetUp)?;
+        let directory = Directory::new(&acme.directory, self.roots.clone())?;
+        let account = self.account_at(keyring, &effect, &directory);
+        let account = account.ok_or(DeskError::NoIssuer)?;
+        let new = NewKey::generate()?;
+        let issuers = step.roles.issuers.iter().map(NodeId::to_string);
+        let issuers = self.issuers(&effect, &issuers.collect::<Vec<_>>())?;
+        let secret = account.with_key(&new).to_secret();
+        let scribe = &self.scribe;
+        scribe.account(&acme.directory, &secret, &issuers).await?;
+        let acme = Acme {
+            thumbprints: [new.thumbprint(), account.thumbprint()]
+                .map(str::to_owned)
+                .to_vec(),
+            ..acme
+        };
+        let roles = step.roles.clone();
+        Ok(scribe.region.propose_issuers(roles, acme).await?)
     }
 
     /// The region's, or one that this node has made and no step names yet.
@@ -189,7 +220,10 @@ impl Desk {
             Some((sealed.author, account))
         });
         let found = match acme {
-            Some(acme) => known.find(|(_, account)| account.url() == acme.account),
+            Some(acme) => known.find(|(_, account)| {
+                let thumbprint = acme.thumbprints.first().map(String::as_str);
+                account.url() == acme.account && thumbprint == Some(account.thumbprint())
+            }),
             None => known.find(|(author, _)| *author == me),
         };
         found.map(|(_, account)| account)

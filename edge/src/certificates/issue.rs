@@ -11,7 +11,7 @@ use super::order::{Order, OrderError, Tools};
 use super::wanted::{Wanted, wanted};
 use super::write::Origin;
 use crate::acme::plan::{self, Life, Want};
-use crate::acme::{Account, Directory, Names, Predecessor, Session};
+use crate::acme::{Account, AcmeError, Directory, Names, Predecessor, Session};
 use crate::belief::Belief;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +29,9 @@ const ADVICE_MAX: usize = 32;
 /// An issuer looks at least so often, since the clock may be set, and at most so often.
 const PAUSE_MAX: Duration = Duration::from_mins(10);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// While nodes have not heard of a new key, and after one that could not be put in force.
+const BETWEEN_ROLL_OVER_LOOKS: Duration = Duration::from_secs(1);
+const BETWEEN_ROLL_OVERS: Duration = Duration::from_secs(60);
 /// A node that has joined gets the keys from the first issuer that sees it; the next waits so long.
 const SEALING_TURN: Duration = Duration::from_secs(20);
 
@@ -62,6 +65,8 @@ pub struct Complaints {
 /// The region's account, and who else has it.
 struct Office {
     account: Account,
+    /// The same with the key that was in force before, if the step names it and it is here.
+    before: Option<Account>,
     sharers: BTreeSet<NodeId>,
     issuers: Vec<NodeId>,
 }
@@ -173,6 +178,20 @@ impl Issuing {
         let effect = self.tools.scribe.region.effect();
         let office = self.office(&effect)?;
         self.share_account(&effect, &office).await;
+        if let Some(before) = &office.before
+            && !memory.has_rolled_over(&office.account)
+        {
+            if !self.may_roll_over(&office).await {
+                return self.now().map(|now| now.plus(BETWEEN_ROLL_OVER_LOOKS));
+            }
+            match roll_over(before, &office.account).await {
+                Ok(()) => memory.rolled_over(&office.account),
+                Err(error) => {
+                    tracing::warn!("the account's new key is not in force yet: {error}");
+                    return self.now().map(|now| now.plus(BETWEEN_ROLL_OVERS));
+                }
+            }
+        }
         let Some(now) = self.now() else {
             memory.complaint =
                 Some("this node's clock is not believed: see `verge status`".to_owned());
@@ -231,17 +250,40 @@ impl Issuing {
                 return None;
             }
         };
-        let sealed = self.keyring.accounts(effect, &acme.directory);
-        sealed.into_iter().find_map(|sealed| {
-            let account = Account::from_secret(&directory, &sealed.secret).ok()?;
-            let is_the_regions = account.url() == acme.account
-                && acme.thumbprints.first().map(String::as_str) == Some(account.thumbprint());
-            is_the_regions.then(|| Office {
-                account,
-                sharers: sealed.recipients,
-                issuers: issuers.clone(),
+        let sealed = self.keyring.accounts(effect, &acme.directory).into_iter();
+        let mut known: Vec<(Account, BTreeSet<NodeId>)> = sealed
+            .filter_map(|sealed| {
+                let account = Account::from_secret(&directory, &sealed.secret).ok()?;
+                (account.url() == acme.account).then_some((account, sealed.recipients))
             })
+            .collect();
+        let mut take = |thumbprint: &String| {
+            let is_it = |(account, _): &(Account, _)| account.thumbprint() == thumbprint;
+            let at = known.iter().position(is_it)?;
+            Some(known.swap_remove(at))
+        };
+        let (account, sharers) = take(acme.thumbprints.first()?)?;
+        let before = acme.thumbprints.get(1).and_then(take);
+        Some(Office {
+            account,
+            before: before.map(|(account, _)| account),
+            sharers,
+            issuers,
         })
+    }
+
+    /// Whether this node is the first issuer, and all nodes that are connected hold what it holds: they
+    /// answer with the new thumbprint.
+    async fn may_roll_over(&self, office: &Office) -> bool {
+        let region = &self.tools.scribe.region;
+        if office.issuers.iter().min() != Some(&region.keys().node()) {
+            return false;
+        }
+        let now_ms = region.replica().now_ms();
+        let core = region.replica().lock().await;
+        let own = core.exchange().own_signal(now_ms).fingerprint;
+        let mut links = core.links(now_ms);
+        links.all(|(_, _, signal)| signal.is_some_and(|signal| signal.fingerprint == own))
     }
 
     /// Seals the account to exactly the issuers, if this node is the first that has it.
@@ -388,6 +430,14 @@ impl Issuing {
             }
         }
     }
+}
+
+/// Puts the new key in force; one that is already is content.
+async fn roll_over(before: &Account, account: &Account) -> Result<(), AcmeError> {
+    let session = before.connect().await?;
+    session.roll_over(account.key()).await?;
+    tracing::info!("the account's new key is in force");
+    Ok(())
 }
 
 fn want<'a>(case: &'a Case, memory: &Memory) -> Want<'a> {

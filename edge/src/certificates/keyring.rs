@@ -335,6 +335,7 @@ mod tests {
                     directory: DIRECTORY.to_owned(),
                     account: String::new(),
                     thumbprints: Vec::new(),
+                    identities: Vec::new(),
                 });
             });
             let folder = tempfile::tempdir().unwrap();

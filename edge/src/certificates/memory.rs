@@ -2,7 +2,7 @@
 
 use super::name_set::NameSet;
 use crate::acme::plan::{Trouble, Window};
-use crate::acme::{AcmeError, Reaction};
+use crate::acme::{Account, AcmeError, Reaction};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use verge_sync::clock::UnixTime;
@@ -26,6 +26,8 @@ pub(super) struct Memory {
     since: BTreeMap<NameSet, UnixTime>,
     wished: BTreeSet<NameSet>,
     advice: BTreeMap<RecordId, (Option<Window>, UnixTime)>,
+    /// The thumbprint that is known to be in force.
+    in_force: Option<String>,
     /// Since when the server answers again; none while it does not, or was not asked yet.
     pub(super) reachable_since: Option<UnixTime>,
     unreachable_count: u32,
@@ -115,6 +117,14 @@ impl Memory {
         self.wished.remove(names);
         let complaint = Complaint { text, at: now };
         self.troubles.insert(names.clone(), (trouble, complaint));
+    }
+
+    pub(super) fn has_rolled_over(&self, account: &Account) -> bool {
+        self.in_force.as_deref() == Some(account.thumbprint())
+    }
+
+    pub(super) fn rolled_over(&mut self, account: &Account) {
+        self.in_force = Some(account.thumbprint().to_owned());
     }
 
     /// The server answers.

@@ -167,6 +167,7 @@ mod tests {
                 directory: DIRECTORY.to_owned(),
                 account: "https://ca.example/1".to_owned(),
                 thumbprints: vec!["t".to_owned()],
+                identities: Vec::new(),
             });
         });
         scene

@@ -19,6 +19,9 @@ pub enum CertCommand {
     Show(OfHost),
     /// Order a new certificate for a host now, without waiting for its time.
     Renew(OfHost),
+    /// Give the region's account at the authority another key: on an issuer, when a node that was one
+    /// is none any more.
+    Rollover(List),
     /// Bring a certificate of your own for the hosts of one site: its key goes, sealed, to the nodes
     /// that the site admits, and to no issuer beside them.
     Import(Import),
@@ -41,11 +44,15 @@ pub struct Setup {
     /// A node that orders: two or three of different providers are right; this node if none is named.
     #[arg(long, value_name = "NODE")]
     issuer: Vec<String>,
+    /// A node that may change the region's DNS zone (`[dns_update]` in its config.toml): the labels of
+    /// all sites that admit every provider then have one certificate together.
+    #[arg(long, value_name = "NODE")]
+    dns: Vec<String>,
     #[command(flatten)]
     data: Data,
 }
 
-/// `verge cert list`
+/// `verge cert list`, `verge cert rollover`
 #[derive(Debug, Args)]
 pub struct List {
     #[command(flatten)]
@@ -86,11 +93,13 @@ impl CertCommand {
                     directory: setup.authority,
                     contacts: setup.contact.iter().map(|mail| contact(mail)).collect(),
                     issuers: setup.issuer,
+                    dns: setup.dns,
                     agrees: setup.agree,
                 };
                 (setup.data, CertRequest::Setup { plan })
             }
             Self::List(List { data }) => (data, CertRequest::List),
+            Self::Rollover(List { data }) => (data, CertRequest::Rollover),
             Self::Show(OfHost { host, data }) => (data, CertRequest::Show { host }),
             Self::Renew(OfHost { host, data }) => (data, CertRequest::Renew { host }),
             Self::Import(Import {

@@ -229,9 +229,11 @@ async fn try_visit<B>(
         fields::vary(&mut plan.head.headers, "Accept-Language");
     }
     if plan.is_of_the_site() {
+        let own = door.tls.as_ref().and_then(|tls| tls.guaranteed_life());
+        let usual = door.assurances.certificate_life;
         let terms = Terms {
             secure: is_secure,
-            hsts_max_age: door.assurances.certificate_life,
+            hsts_max_age: own.map_or(usual, |own| own.min(usual)),
         };
         loaded.fields().apply(&routed.path, &mut plan.head, &terms);
     }

@@ -6,7 +6,7 @@ use verge_sync::digest::Digest;
 use verge_sync::id::{AccountId, NodeId, ProviderId, RecordId, SiteId};
 use verge_sync::keys::ProviderKey;
 use verge_sync::net::row;
-use verge_sync::record::body::{Acme, HostProof, Limits, Node, Provider, Region, Takedown};
+use verge_sync::record::body::{Acme, HostProof, Limits, Node, Provider, Region, Roles, Takedown};
 use verge_sync::record::effect::NodeEffect;
 use verge_sync::record::kinds::SLOT_COUNT;
 use verge_sync::record::{Author, Effect, Kind, Record, RemovalList, Slot};
@@ -138,13 +138,13 @@ impl RegionView {
     /// [`WriteError`]; nothing was written then.
     pub async fn propose_issuers(
         self: &Arc<Self>,
-        issuers: Vec<NodeId>,
+        roles: Roles,
         acme: Acme,
     ) -> Result<Standing, WriteError> {
         self.propose(|turn| {
             let before = &turn.effect.chain.current().body;
             let mut step = before.clone();
-            step.roles.issuers = issuers;
+            step.roles = roles;
             step.acme = Some(acme);
             if step == *before {
                 return Err(WriteError::NoChange);

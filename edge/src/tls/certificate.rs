@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use verge_sync::clock::UnixTime;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
@@ -140,6 +141,14 @@ impl Certificate {
     #[must_use]
     pub fn not_after(&self) -> UnixTime {
         self.not_after
+    }
+
+    /// How long visitors are served with valid certificates whatever happens to the authority: renewals
+    /// begin at half of a life, and two days are for the unforeseen.
+    #[must_use]
+    pub fn guaranteed_life(&self) -> Duration {
+        const RESERVE: Duration = Duration::from_hours(48);
+        (self.not_after.since(self.not_before) / 2).saturating_sub(RESERVE)
     }
 
     /// Whether it is valid at `now`.

@@ -9,6 +9,7 @@ use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use verge_sync::clock::UnixTime;
 
 /// Who answers a handshake for which no certificate stands in the table.
@@ -30,6 +31,7 @@ pub struct Certificates {
     /// By what follows `*.`.
     wildcard: HashMap<Box<str>, Arc<Certificate>>,
     fallback: Fallback,
+    guaranteed_life: Option<Duration>,
 }
 
 impl Certificates {
@@ -43,6 +45,9 @@ impl Certificates {
             ..Self::default()
         };
         for certificate in certificates {
+            let life = certificate.guaranteed_life();
+            table.guaranteed_life =
+                Some(table.guaranteed_life.map_or(life, |least| least.min(life)));
             for name in certificate.names() {
                 let (names, name) = match name.strip_prefix("*.") {
                     Some(parent) => (&mut table.wildcard, parent),
@@ -107,6 +112,13 @@ impl TlsResolver {
     #[must_use]
     pub fn certificate(&self, host: &Host) -> Option<Arc<Certificate>> {
         self.0.load().named(host).map(Arc::clone)
+    }
+
+    /// The longest time for which browsers may be told to use TLS only: for so long all certificates
+    /// last, whatever happens. None if there are none.
+    #[must_use]
+    pub fn guaranteed_life(&self) -> Option<Duration> {
+        self.0.load().guaranteed_life
     }
 
     /// Whether one certificate covers both hosts.

@@ -10,6 +10,7 @@ mod support;
 
 mod agreement;
 mod answers;
+mod challenges;
 mod connections;
 mod curl;
 mod faults;

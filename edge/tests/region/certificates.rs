@@ -2,7 +2,7 @@
 
 use crate::harness::{Node, Publisher, init_with, text};
 use crate::pebble::{Pebble, Setup};
-use crate::scene::{Newcomer, Region, approve, sign_pending, ticket, wait};
+use crate::scene::{Newcomer, Region, approve, nothing_pending, sign_pending, ticket, wait};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -223,6 +223,44 @@ fn a_host_is_proved_at_any_node_and_certified_at_all() {
     });
     let listed = corner.verge_ok(&["cert", "show", "shed.sites.test"]);
     assert!(listed.contains("key at 1 of 1 nodes"), "{listed}");
+}
+
+#[test]
+fn the_account_gets_another_key_and_a_newcomer_the_keys_of_all_hosts() {
+    let mut town = Town::of(2, 90 * 86_400);
+    let _publisher = Publisher::with_site(&town.region.nodes[0], "ana", "garden");
+    town.set_up(&["Corner", "P1"]);
+    town.all_certified(2);
+    let before = shown(&town.region.nodes[1], "garden.sites.test").unwrap();
+
+    let port = town.region.nodes[0].ready().http.unwrap().port();
+    town.join(2, port);
+    town.all_certified(2);
+    let now = shown(&town.region.nodes[2], "garden.sites.test").unwrap();
+    assert_eq!(now, before);
+    assert_eq!(town.pebble.certificate_count(), 2);
+
+    let [corner, one, two] = &town.region.nodes[..] else {
+        panic!("three nodes");
+    };
+    corner.verge_ok(&["cert", "rollover"]);
+    sign_pending(one);
+    for node in [corner, one, two] {
+        nothing_pending(node);
+    }
+    corner.verge_ok(&["site", "create", "shed", "--owner", "ana"]);
+    town.all_certified(3);
+    // Who has left the region is not to have the keys: others are made, the old revoked.
+    let before = shown(corner, "garden.sites.test").unwrap();
+    two.verge_ok(&["provider", "leave", "--yes"]);
+    for node in [corner, one] {
+        wait(node, |status| {
+            let renewed = shown(node, "garden.sites.test").is_some_and(|now| now != before);
+            renewed && has(status, 3)
+        });
+        let listed = node.verge_ok(&["cert", "show", "garden.sites.test"]);
+        assert!(listed.contains("key at 2 of 2 nodes"), "{listed}");
+    }
 }
 
 fn id_of(node: &Node) -> String {

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use verge_edge::addresses::Proxies;
 use verge_edge::host::Host;
+use verge_edge::challenges::Challenges;
 use verge_edge::http::body::{BlobReader, Damage};
 use verge_edge::http::health::Assurances;
 use verge_edge::lan::Lan;
@@ -40,6 +41,7 @@ pub(crate) struct Setup {
     pub(crate) proxies: Proxies,
     pub(crate) lan: Option<Arc<Lan>>,
     pub(crate) status: Option<Arc<StatusPage>>,
+    pub(crate) challenges: Arc<Challenges>,
     pub(crate) key_exchange: KeyExchange,
 }
 
@@ -53,6 +55,7 @@ impl Default for Setup {
             proxies: Proxies::default(),
             lan: None,
             status: None,
+            challenges: Arc::default(),
             key_exchange: KeyExchange::default(),
         }
     }
@@ -91,6 +94,7 @@ impl Setup {
             proxies: self.proxies,
             lan: self.lan,
             status: self.status,
+            challenges: self.challenges,
             key_exchange: self.key_exchange,
             ..EdgeConfig::default()
         };

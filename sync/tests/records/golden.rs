@@ -25,6 +25,7 @@ fn region() -> Region {
             directory: "https://acme.example/directory".to_owned(),
             account: "https://acme.example/account/1".to_owned(),
             thumbprints: vec!["LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ".to_owned()],
+            identities: Vec::new(),
         }),
         removed: [(AuthorId::from_bytes([5; 32]), Digest::of(b""))].into(),
         sponsors: [(AccountId::from_bytes([6; 32]), sponsor)].into(),

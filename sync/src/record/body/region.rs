@@ -114,8 +114,10 @@ pub struct Acme {
     pub directory: String,
     /// URL of the account.
     pub account: String,
-    /// Thumbprints of the account keys that are answered for.
+    /// Thumbprints of the account keys that are answered for, the one in force first.
     pub thumbprints: Vec<String>,
+    /// How the authority calls itself in CAA records; empty if it does not say.
+    pub identities: Vec<String>,
 }
 
 /// What a host outside of `site_zone` needs.
@@ -315,15 +317,25 @@ fn decode_acme(fields: &Fields<'_>) -> Result<Option<Acme>, FieldError> {
         directory: row.text(0, TEXT_BYTES_MAX)?,
         account: row.text(1, TEXT_BYTES_MAX)?,
         thumbprints: row.texts(2, 16)?,
+        identities: if row.raw(3).is_some() {
+            row.texts(3, 16)?
+        } else {
+            Vec::new()
+        },
     }))
 }
 
 fn encode_acme(acme: &Acme) -> Vec<u8> {
-    Map::new()
+    let map = Map::new()
         .text(0, &acme.directory)
         .text(1, &acme.account)
-        .texts(2, &acme.thumbprints)
-        .finish()
+        .texts(2, &acme.thumbprints);
+    let map = if acme.identities.is_empty() {
+        map
+    } else {
+        map.texts(3, &acme.identities)
+    };
+    map.finish()
 }
 
 /// A row of two 32-byte values.
