@@ -25,10 +25,12 @@ pub(super) async fn keep(
     membership: Arc<Membership>,
 ) {
     let mut changes = region.replica().changes();
+    let mut reviews = membership.reviews();
     loop {
-        let changed = tokio::time::timeout(STATUS_AGE_MAX, changes.changed()).await;
-        if matches!(changed, Ok(Err(_))) {
-            return;
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            changed = reviews.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(STATUS_AGE_MAX) => {}
         }
         show(&page, &region, &membership).await;
         tokio::time::sleep(BETWEEN_STATUSES).await;

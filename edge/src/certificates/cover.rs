@@ -172,7 +172,6 @@ mod tests {
                 not_after,
             },
             recipients: BTreeSet::new(),
-            chain: Vec::new(),
             certificate: None,
         };
         (names, Arc::new(held))

@@ -7,6 +7,7 @@
 use super::keyring::{Held, Keyring, Review};
 use super::memory::{Complaint, Memory};
 use super::name_set::NameSet;
+use super::notices::may_import;
 use super::order::{Order, OrderError, Tools};
 use super::wanted::{Wanted, wanted};
 use super::write::Origin;
@@ -96,6 +97,13 @@ impl Case {
         })
     }
 
+    /// Whether nodes lack the key, and no issuer can give it to them.
+    fn is_lost_to(&self, issuers: &[NodeId]) -> bool {
+        let held = self.held.as_ref();
+        let has_key = |held: &Arc<Held>| issuers.iter().any(|node| held.recipients.contains(node));
+        self.is_lacking() && !self.is_brought() && !held.is_some_and(has_key)
+    }
+
     fn life(&self) -> Option<Life> {
         self.held.as_ref().map(|held| Life {
             not_before: held.leaf.not_before,
@@ -178,10 +186,11 @@ impl Issuing {
         let effect = self.tools.scribe.region.effect();
         let office = self.office(&effect)?;
         self.share_account(&effect, &office).await;
-        if let Some(before) = &office.before
+        let is_first = office.issuers.iter().min() == Some(&self.tools.scribe.region.keys().node());
+        if let Some(before) = office.before.as_ref().filter(|_| is_first)
             && !memory.has_rolled_over(&office.account)
         {
-            if !self.may_roll_over(&office).await {
+            if !self.all_answer_anew().await {
                 return self.now().map(|now| now.plus(BETWEEN_ROLL_OVER_LOOKS));
             }
             match roll_over(before, &office.account).await {
@@ -217,7 +226,7 @@ impl Issuing {
                     let session = Arc::new(session);
                     let due = cases.iter().filter(|case| due.contains(&case.names));
                     self.order_all(&session, due.collect(), memory).await;
-                    advise(&session, &cases, memory, now).await;
+                    advise(&session, &self.keyring, &cases, memory, now).await;
                 }
                 Err(error) => {
                     tracing::warn!("no certificates can be ordered: {error}");
@@ -272,13 +281,10 @@ impl Issuing {
         })
     }
 
-    /// Whether this node is the first issuer, and all nodes that are connected hold what it holds: they
-    /// answer with the new thumbprint.
-    async fn may_roll_over(&self, office: &Office) -> bool {
+    /// Whether all nodes that are connected hold what this one holds: they answer with the new
+    /// thumbprint.
+    async fn all_answer_anew(&self) -> bool {
         let region = &self.tools.scribe.region;
-        if office.issuers.iter().min() != Some(&region.keys().node()) {
-            return false;
-        }
         let now_ms = region.replica().now_ms();
         let core = region.replica().lock().await;
         let own = core.exchange().own_signal(now_ms).fingerprint;
@@ -332,10 +338,12 @@ impl Issuing {
                 since: None,
                 rank,
             };
-            if case.held.is_none() || case.is_exposed() {
+            if case.held.is_none() || case.is_exposed() || case.is_lost_to(&office.issuers) {
                 case.since = Some(memory.since(&case.wanted.names, now));
             } else {
-                memory.content(&case.wanted.names);
+                if !case.is_lacking() {
+                    memory.content(&case.wanted.names);
+                }
             }
             cases.push(case);
         }
@@ -355,14 +363,20 @@ impl Issuing {
     async fn seal_anew(&self, effect: &Effect, cases: &[Case], memory: &mut Memory, now: UnixTime) {
         for case in cases {
             let lacking = case.held.as_ref().filter(|_| case.is_lacking());
+            let lacking = lacking.filter(|held| !memory.has_sealed(&held.record));
             let Some(held) = lacking.filter(|_| !case.is_exposed()) else {
                 continue;
             };
+            let me = self.tools.scribe.region.keys().node();
+            if case.is_brought() && !may_import(effect, me, &case.wanted.names) {
+                continue;
+            }
             let turn = SEALING_TURN.saturating_mul(case.rank);
             if memory.since(&case.wanted.names, now).plus(turn) > now {
                 continue;
             }
-            let Some(secret) = self.keyring.secret(effect, held) else {
+            let secret = self.keyring.secret(effect, held);
+            let (Some(secret), Some(chain)) = (secret, self.keyring.chain(held)) else {
                 continue;
             };
             let origin = match held.body.directory.as_str() {
@@ -373,10 +387,13 @@ impl Issuing {
             let sealed = self
                 .tools
                 .scribe
-                .certificate(origin, &held.chain, &secret, recipients)
+                .certificate(origin, chain.as_bytes(), &secret, recipients)
                 .await;
             match sealed {
-                Ok(_record) => memory.content(&case.wanted.names),
+                Ok(_record) => {
+                    memory.sealed(held.record);
+                    memory.content(&case.wanted.names);
+                }
                 Err(error) => {
                     tracing::warn!("a key is not sealed to a node that lacks it: {error}")
                 }
@@ -393,7 +410,7 @@ impl Issuing {
                 session: Arc::clone(session),
                 names: case.names.clone(),
                 wanted: case.wanted.clone(),
-                held: case.held.clone(),
+                before: case.held.as_ref().and_then(|held| self.keyring.chain(held)),
                 is_exposed: case.is_exposed(),
             };
             orders.spawn(async move {
@@ -477,7 +494,13 @@ fn wants_advice(case: &Case, memory: &Memory, now: UnixTime) -> bool {
 }
 
 /// Asks when certificates should be renewed.
-async fn advise(session: &Session, cases: &[Case], memory: &mut Memory, now: UnixTime) {
+async fn advise(
+    session: &Session,
+    keyring: &Keyring,
+    cases: &[Case],
+    memory: &mut Memory,
+    now: UnixTime,
+) {
     const ASK_AGAIN: Duration = Duration::from_hours(6);
     let asked: Vec<&Arc<Held>> = cases
         .iter()
@@ -486,8 +509,8 @@ async fn advise(session: &Session, cases: &[Case], memory: &mut Memory, now: Uni
         .take(ADVICE_MAX)
         .collect();
     for held in asked {
-        let chain = std::str::from_utf8(&held.chain).ok();
-        let identifier = chain.and_then(|chain| Predecessor::of_chain(chain).ok().flatten());
+        let chain = keyring.chain(held);
+        let identifier = chain.and_then(|chain| Predecessor::of_chain(&chain).ok().flatten());
         let advice = match identifier {
             Some(identifier) => crate::acme::renewal_info(session, &identifier).await,
             None => Ok(None),

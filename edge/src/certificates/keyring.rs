@@ -5,7 +5,7 @@
 //! as such, and the one before stays in use.
 
 use super::body::CertificateBody;
-use super::bundle::{BUNDLE_BYTES_MAX, Bundle};
+use super::bundle::{BUNDLE_BYTES_MAX, Bundle, Context};
 use super::chain::{Authorities, ChainError, Leaf};
 use super::name_set::{NameSet, account_subject};
 use super::notices::{Notice, notices};
@@ -53,8 +53,6 @@ pub struct Held {
     pub leaf: Leaf,
     /// The nodes that have the key.
     pub recipients: BTreeSet<NodeId>,
-    /// The chain in PEM form.
-    pub chain: Vec<u8>,
     /// With its key; none if that is not for this node.
     pub certificate: Option<Arc<Certificate>>,
 }
@@ -169,14 +167,25 @@ impl Keyring {
     /// The private key of a certificate in PEM form, to be sealed to others.
     #[must_use]
     pub fn secret(&self, effect: &Effect, held: &Held) -> Option<Zeroizing<Vec<u8>>> {
-        let bundle = self.read(&held.body).ok().flatten()?;
-        let bundle = Bundle::decode(&bundle).ok()?;
-        let notice = notices(effect).into_values().flatten();
-        let notice = notice
-            .into_iter()
-            .find(|notice| notice.record == held.record)?;
-        let secret = bundle.open(&notice.context(effect), self.node, &self.key);
+        let context = Context {
+            region: effect.region,
+            subject: held.body.subject(),
+            author: held.author,
+        };
+        let secret = self.bundle(held)?.open(&context, self.node, &self.key);
         secret.ok()
+    }
+
+    /// The chain of a certificate in PEM form.
+    #[must_use]
+    pub fn chain(&self, held: &Held) -> Option<String> {
+        String::from_utf8(self.bundle(held)?.chain().to_vec()).ok()
+    }
+
+    /// Once more from the disk: it is needed for a renewal only.
+    fn bundle(&self, held: &Held) -> Option<Bundle> {
+        let bytes = self.read(&held.body).ok().flatten()?;
+        Bundle::decode(&bytes).ok()
     }
 
     fn look_for(&self, notice: &Notice, review: &mut Review) {
@@ -247,7 +256,6 @@ impl Keyring {
             body: body.clone(),
             leaf,
             recipients,
-            chain: bundle.chain().to_vec(),
             certificate,
         })
     }
@@ -302,7 +310,6 @@ impl fmt::Debug for Keyring {
 mod tests {
     use super::*;
     use crate::certificates::body::Purpose;
-    use crate::certificates::bundle::Context;
     use crate::certificates::scene::{Ca, Issued};
     use crate::certificates::wanted;
     use crate::region::scene::Scene;

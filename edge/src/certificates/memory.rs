@@ -26,6 +26,8 @@ pub(super) struct Memory {
     since: BTreeMap<NameSet, UnixTime>,
     wished: BTreeSet<NameSet>,
     advice: BTreeMap<RecordId, (Option<Window>, UnixTime)>,
+    /// Records whose keys this node has sealed anew: once is enough.
+    sealed: BTreeSet<RecordId>,
     /// The thumbprint that is known to be in force.
     in_force: Option<String>,
     /// Since when the server answers again; none while it does not, or was not asked yet.
@@ -55,6 +57,15 @@ impl Memory {
         self.since.retain(|of, _| names.contains(of));
         self.wished.retain(|of| names.contains(of));
         self.advice.retain(|of, _| records.contains(of));
+        self.sealed.retain(|of| records.contains(of));
+    }
+
+    pub(super) fn has_sealed(&self, record: &RecordId) -> bool {
+        self.sealed.contains(record)
+    }
+
+    pub(super) fn sealed(&mut self, record: RecordId) {
+        self.sealed.insert(record);
     }
 
     /// Somebody wants these anew, whatever happened before.

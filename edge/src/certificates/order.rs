@@ -1,6 +1,5 @@
 //! One order, from the look before it to the record: on its own, beside others.
 
-use super::keyring::Held;
 use super::knock::Knock;
 use super::wanted::{Wanted, wanted};
 use super::write::{HandOutError, Origin, Scribe};
@@ -41,7 +40,9 @@ pub(super) struct Order {
     pub(super) session: Arc<Session>,
     pub(super) names: Names,
     pub(super) wanted: Wanted,
-    pub(super) held: Option<Arc<Held>>,
+    /// The chain of the one before.
+    pub(super) before: Option<String>,
+    /// Whether nodes have its key that are not to have it.
     pub(super) is_exposed: bool,
 }
 
@@ -65,9 +66,8 @@ pub(super) enum OrderError {
 impl Order {
     pub(super) async fn run(&self) -> Result<(), OrderError> {
         let directory = self.session.account().directory();
-        let chain = self.held.as_ref().map(|held| held.chain.as_slice());
-        let chain = chain.and_then(|chain| std::str::from_utf8(chain).ok());
-        let replaces = chain.and_then(|chain| Predecessor::of_chain(chain).ok().flatten());
+        let replaces = self.before.as_deref();
+        let replaces = replaces.and_then(|chain| Predecessor::of_chain(chain).ok().flatten());
         self.look_before().await?;
         let number = self.begin(replaces.as_ref()).await?;
         let issued = match self.order(replaces.as_ref()).await {
@@ -261,10 +261,7 @@ impl Order {
 
     /// The key of the one before is known to a node that is not to know it.
     async fn revoke_exposed(&self) {
-        let Some(held) = self.held.as_ref().filter(|_| self.is_exposed) else {
-            return;
-        };
-        let Ok(chain) = std::str::from_utf8(&held.chain) else {
+        let Some(chain) = self.before.as_ref().filter(|_| self.is_exposed) else {
             return;
         };
         if let Err(error) = crate::acme::revoke(&self.session, chain).await {

@@ -47,8 +47,18 @@ async fn every_host_of_the_region_answers_with_the_thumbprint_and_nobody_else() 
             let answer = authority.ask(method, host, &path, &[]).await;
             assert_eq!(answer.status, status, "{method} {host}");
         }
-        let hostile = ["", "short", "a%2f..%2f..", "%3Cscript%3E", "a.b", &"x".repeat(129)];
-        for token in hostile.into_iter().chain([&*format!("{TOKEN}/x"), &*format!("{TOKEN}?q")]) {
+        let hostile = [
+            "",
+            "short",
+            "a%2f..%2f..",
+            "%3Cscript%3E",
+            "a.b",
+            &"x".repeat(129),
+        ];
+        for token in hostile
+            .into_iter()
+            .chain([&*format!("{TOKEN}/x"), &*format!("{TOKEN}?q")])
+        {
             let target = format!("{FOLDER}{token}");
             let answer = authority.ask("GET", host, &target, &[]).await;
             assert_eq!(answer.status, 404, "{host} {token}");
