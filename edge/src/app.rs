@@ -149,22 +149,20 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
     } = up;
     let publishing = publishing(&store, &region, &config, &thrift)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
-    let has_tls = config.has_own_tls() || region.effect().chain.current().body.acme.is_some();
     let (wishes, wished) = mpsc::channel(names::WISHES_MAX);
     let (desk, issuing) =
         certificates::issuing(data, &config, (&store, &region), &showing, &among)?;
     let api = |ssh_port, keep| {
-        let api = Api {
+        Arc::new(Api {
             region: Arc::clone(&region),
             publishing: Arc::clone(&publishing),
             receipts: among.receipts(&region),
             membership: Arc::clone(&among.membership),
-            addresses: addresses(&config, (&edge, has_tls), (ssh_port, &ssh_host_key)),
+            addresses: addresses(&config, (&edge, &region), (ssh_port, &ssh_host_key)),
             desk: Arc::clone(&desk),
             wishes: wishes.clone(),
             keep,
-        };
-        Arc::new(api)
+        })
     };
     let ssh_port = config.listen.ssh.first().map(|address| address.port());
     let pushes = pushes(api(ssh_port, None), &among)?;
@@ -172,13 +170,8 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
     let receiver = receive::start(receiving, Arc::new(pushes)).await?;
     let ssh = receiver.addresses().first().copied();
     let door = Door::open(data, &random()?).context("open the admin socket")?;
-    let keep = doctor::keep(
-        (&store, &config),
-        &region,
-        (&showing, &among),
-        &edge,
-        &receiver,
-    )?;
+    let kept = (&store, &config);
+    let keep = doctor::keep(kept, &region, (&showing, &among), &edge, &receiver)?;
     let admin = api(ssh.map(|address| address.port()), Some(keep));
     let _scrub = housekeeping::scrub(&store, config.store, among.repairs())?;
     let chores = [
@@ -195,18 +188,12 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
             Arc::clone(&region),
             Arc::clone(&among.membership),
         )),
-        tokio::spawn(async move {
-            if let Some(issuing) = issuing {
-                issuing.run().await;
-            }
-        }),
-        tokio::spawn(certificates::bring(
-            Arc::clone(&showing),
-            Arc::clone(&region),
+        tokio::spawn(certificates::look_after(
+            (showing, Arc::clone(&region)),
             among.repairs().clone(),
             welcome,
+            issuing,
         )),
-        tokio::spawn(housekeeping::renew(showing, Arc::clone(&region))),
     ];
     announce(&edge, ssh, among.bound());
     until_stopped(&receiver).await?;
@@ -479,9 +466,10 @@ pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
 /// Ports as people see them.
 fn addresses(
     config: &Config,
-    (edge, has_tls): (&Running, bool),
+    (edge, region): (&Running, &RegionView),
     ssh: (Option<u16>, &str),
 ) -> Addresses {
+    let has_tls = config.has_own_tls() || region.effect().chain.current().body.acme.is_some();
     let (ssh_port, ssh_host_key) = ssh;
     let port = |addresses: &[std::net::SocketAddr]| addresses.first().map(|a| a.port());
     Addresses {

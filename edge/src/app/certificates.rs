@@ -4,6 +4,7 @@
 //! Tasks that end with the node; a crash loses nothing.
 
 use super::among::{Among, Welcome};
+use super::housekeeping;
 use super::showing::Showing;
 use crate::acme::{Intents, Zone};
 use crate::certificates::{Complaints, Desk, Issuing, Scribe, Tools};
@@ -33,8 +34,25 @@ fn zone(data: &Path, config: &Config) -> anyhow::Result<Option<Arc<dyn Zone>>> {
     Ok(Some(Arc::new(driver)))
 }
 
+/// Brings certificates, looks after those that age, and orders new ones; never ends by itself.
+pub(super) async fn look_after(
+    (showing, region): (Arc<Showing>, Arc<RegionView>),
+    repairs: Repairs,
+    welcome: Option<Welcome>,
+    issuing: Option<Issuing>,
+) {
+    let issue = async {
+        if let Some(issuing) = issuing {
+            issuing.run().await;
+        }
+    };
+    let renew = housekeeping::renew(Arc::clone(&showing), Arc::clone(&region));
+    let bring = bring(showing, region, repairs, welcome);
+    tokio::join!(issue, renew, bring);
+}
+
 /// Brings what records name and is not here; never ends by itself.
-pub(super) async fn bring(
+async fn bring(
     showing: Arc<Showing>,
     region: Arc<RegionView>,
     repairs: Repairs,

@@ -4,14 +4,15 @@
 //! folder of orders under way, from which a crash goes on. Nothing waits for it: what it orders comes
 //! to every node, its own too, as a record. Limits: so many orders at once, and the budget.
 
+use super::case::{Case, next_of, want, wants_advice};
 use super::keyring::{Held, Keyring, Review};
 use super::memory::{Complaint, Memory};
 use super::name_set::NameSet;
 use super::notices::may_import;
 use super::order::{Order, OrderError, Tools};
-use super::wanted::{Wanted, wanted};
+use super::wanted::wanted;
 use super::write::Origin;
-use crate::acme::plan::{self, Life, Want};
+use crate::acme::plan::{self, Want};
 use crate::acme::{Account, AcmeError, Directory, Names, Predecessor, Session};
 use crate::belief::Belief;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,51 +71,6 @@ struct Office {
     before: Option<Account>,
     sharers: BTreeSet<NodeId>,
     issuers: Vec<NodeId>,
-}
-
-/// A name set that is wanted, with all that decides when it is ordered.
-struct Case {
-    wanted: Wanted,
-    names: Names,
-    held: Option<Arc<Held>>,
-    since: Option<UnixTime>,
-    rank: u32,
-}
-
-impl Case {
-    /// Whether nodes have the key that are not to have it.
-    fn is_exposed(&self) -> bool {
-        let held = self.held.iter().flat_map(|held| &held.recipients);
-        held.into_iter()
-            .any(|node| !self.wanted.recipients.contains_key(node))
-    }
-
-    /// Whether nodes lack the key that are to have it.
-    fn is_lacking(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| {
-            let mut wanted = self.wanted.recipients.keys();
-            wanted.any(|node| !held.recipients.contains(node))
-        })
-    }
-
-    /// Whether nodes lack the key, and no issuer can give it to them.
-    fn is_lost_to(&self, issuers: &[NodeId]) -> bool {
-        let held = self.held.as_ref();
-        let has_key = |held: &Arc<Held>| issuers.iter().any(|node| held.recipients.contains(node));
-        self.is_lacking() && !self.is_brought() && !held.is_some_and(has_key)
-    }
-
-    fn life(&self) -> Option<Life> {
-        self.held.as_ref().map(|held| Life {
-            not_before: held.leaf.not_before,
-            not_after: held.leaf.not_after,
-        })
-    }
-
-    fn is_brought(&self) -> bool {
-        let held = self.held.as_ref();
-        held.is_some_and(|held| held.body.directory.is_empty())
-    }
 }
 
 impl Issuing {
@@ -211,11 +167,9 @@ impl Issuing {
         if let Some(until) = memory.rests_until.filter(|until| *until > now) {
             return Some(until);
         }
-        let wants: Vec<Want<'_>> = cases
-            .iter()
-            .filter(|case| !case.is_brought() && self.can_prove(case))
-            .map(|case| want(case, memory))
-            .collect();
+        let is_ours = |case: &&Case| !case.is_left_to_its_owner(now) && self.can_prove(case);
+        let ours: Vec<&Case> = cases.iter().filter(is_ours).collect();
+        let wants: Vec<Want<'_>> = ours.iter().map(|case| want(case, memory)).collect();
         let due = plan::due(&wants, memory.reachable_since, now, ORDERS_MAX);
         let asks_advice = cases.iter().any(|case| wants_advice(case, memory, now));
         if !due.is_empty() || asks_advice {
@@ -234,10 +188,11 @@ impl Issuing {
                 }
             }
             // What failed or came is looked at anew.
-            let wants = cases.iter().map(|case| want(case, memory));
-            return next_of(wants, memory, now);
+            let wants = ours.iter().map(|case| want(case, memory));
+            return Some(next_of(wants, memory, now.plus(PAUSE_MAX)));
         }
-        next_of(wants.into_iter(), memory, now)
+        let idle = now.plus(PAUSE_MAX);
+        Some(next_of(wants.into_iter(), memory, idle))
     }
 
     /// The account that the region's step names, if this node orders with it.
@@ -455,42 +410,6 @@ async fn roll_over(before: &Account, account: &Account) -> Result<(), AcmeError>
     session.roll_over(account.key()).await?;
     tracing::info!("the account's new key is in force");
     Ok(())
-}
-
-fn want<'a>(case: &'a Case, memory: &Memory) -> Want<'a> {
-    let is_wished = memory.is_wished(&case.wanted.names);
-    let record = case.held.as_ref().map(|held| held.record);
-    Want {
-        names: &case.names,
-        life: case.life(),
-        since: if is_wished {
-            Some(UnixTime(0))
-        } else {
-            case.since
-        },
-        rank: if is_wished { 0 } else { case.rank },
-        advice: record.and_then(|record| memory.advice(&record)),
-        trouble: memory.trouble(&case.wanted.names),
-    }
-}
-
-fn next_of<'a>(
-    wants: impl Iterator<Item = Want<'a>>,
-    memory: &Memory,
-    now: UnixTime,
-) -> Option<UnixTime> {
-    let next = wants.map(|want| plan::order_at(&want, memory.reachable_since));
-    let next = next.min().unwrap_or(now.plus(PAUSE_MAX));
-    Some(next.max(memory.rests_until.unwrap_or(next)))
-}
-
-/// Of what rank 0 renews.
-fn wants_advice(case: &Case, memory: &Memory, now: UnixTime) -> bool {
-    let held = case.held.as_ref();
-    case.rank == 0
-        && !case.is_brought()
-        && held
-            .is_some_and(|held| held.leaf.not_after > now && memory.wants_advice(&held.record, now))
 }
 
 /// Asks when certificates should be renewed.

@@ -7,6 +7,7 @@
 
 mod body;
 mod bundle;
+mod case;
 mod chain;
 mod cover;
 mod desk;

@@ -36,7 +36,7 @@ pub fn is_public(host: &str) -> bool {
         host.strip_suffix(zone)
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    host.contains('.') && !NOT_PUBLIC.iter().any(|zone| is_under(&zone))
+    host.contains('.') && !NOT_PUBLIC.iter().any(is_under)
 }
 
 /// The member nodes of the providers that `admit` lets have a site's key.
