@@ -82,10 +82,11 @@ audit:
 	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then cargo deny check advisories; \
 	else echo "advisories: no database on this machine, not checked"; fi
 
-bench: setup-demo
+bench: setup-demo setup-conformance
 	@.ci/install h2load:nghttp2-client rsync:rsync
 	$(CARGO) build --locked --release --bin verge
 	$(CARGO) build --locked --release -p verge-sync --examples
+	$(CARGO) build --locked --release -p verge-edge --example tls
 	benches/run
 
 setup-demo:

@@ -4,6 +4,7 @@ use super::{Data, ask, zones};
 use crate::admin::Request;
 use crate::app;
 use crate::config::{self, Config, ConfigError};
+use crate::dns::DnsUpdate;
 use crate::error_chain::chain;
 use crate::found::{self, Founding, HostProof};
 use crate::tls::Certificate;
@@ -11,6 +12,7 @@ use anyhow::{Context, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use verge_sync::clock::Clock;
 
 /// `verge init`
 #[derive(Debug, Args)]
@@ -308,6 +310,12 @@ pub(super) fn check_around(data: &Path, config: &Config) -> anyhow::Result<()> {
                 key: "zones",
                 why: error.to_string(),
             }
+        })?;
+    }
+    if let Some(update) = &config.dns_update {
+        DnsUpdate::open(update, data, Clock::System).map_err(|error| ConfigError::Value {
+            key: "dns_update",
+            why: chain(&error),
         })?;
     }
     if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {

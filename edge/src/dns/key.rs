@@ -68,7 +68,7 @@ impl UpdateKey {
         Self::new(name, text.trim(), path)
     }
 
-    fn new(name: &str, text: &str, path: &Path) -> Result<Self, KeyError> {
+    pub(super) fn new(name: &str, text: &str, path: &Path) -> Result<Self, KeyError> {
         let key = STANDARD.decode(text).ok();
         let key = key.filter(|key| key.len() >= KEY_BYTES_MIN);
         let key = key.ok_or_else(|| KeyError::NotAKey(path.to_owned()))?;

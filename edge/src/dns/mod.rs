@@ -9,6 +9,7 @@
 
 pub mod addresses;
 pub mod exchange;
+pub(crate) mod fuzzing;
 pub mod key;
 pub mod refusal;
 pub mod update;

@@ -247,24 +247,13 @@ impl DnsUpdate {
         let verifier = message.finalize(self.key.signer(), now)?;
         let answered = exchange::ask(self.server, &message.to_vec()?).await;
         let answered = answered.map_err(|error| unreachable(self.server, &error))?;
-        let answer = Message::from_vec(&answered);
-        let answer = answer.map_err(|error| unverified(error.to_string()))?;
-        let metadata = &answer.metadata;
-        if metadata.id != message.metadata.id || metadata.message_type != MessageType::Response {
-            return Err(unverified("it answers another question".to_owned()));
-        }
-        // A no is believed from anybody: it changes nothing, and some are not signed (BADKEY).
-        if let Some(refusal) = Refusal::read(&answer) {
+        let refusal = read_answer(&answered, message.metadata.id).map_err(unverified)?;
+        if let Some(refusal) = refusal {
             return Err(UpdateError::Refused {
                 server: self.server,
                 name: name.to_owned(),
                 refusal,
             });
-        }
-        let signature = answer.signature().map(|record| &record.data);
-        // The library subtracts one from the other.
-        if signature.is_none_or(|tsig| tsig.time < u64::from(tsig.fudge)) {
-            return Err(unverified("it is not signed".to_owned()));
         }
         let mut verifier = verifier.ok_or_else(|| unverified("it is not signed".to_owned()))?;
         let verified = verifier.verify(&answered);
@@ -301,6 +290,26 @@ impl DnsUpdate {
         }
         Ok(())
     }
+}
+
+/// What the answer to message `id` says before its signature is checked: a no, or that it is a yes
+/// which can be checked.
+pub(super) fn read_answer(bytes: &[u8], id: u16) -> Result<Option<Refusal>, String> {
+    let answer = Message::from_vec(bytes).map_err(|error| error.to_string())?;
+    let metadata = &answer.metadata;
+    if metadata.id != id || metadata.message_type != MessageType::Response {
+        return Err("it answers another question".to_owned());
+    }
+    // A no is believed from anybody: it changes nothing, and some are not signed (BADKEY).
+    if let Some(refusal) = Refusal::read(&answer) {
+        return Ok(Some(refusal));
+    }
+    let signature = answer.signature().map(|record| &record.data);
+    // The library subtracts one from the other.
+    if signature.is_none_or(|tsig| tsig.time < u64::from(tsig.fudge)) {
+        return Err("it is not signed".to_owned());
+    }
+    Ok(None)
 }
 
 /// The records of one kind that a server of the zone has for a name.

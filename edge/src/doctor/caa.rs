@@ -3,10 +3,8 @@
 
 use super::Finding;
 use crate::acme::caa::{self, Asker};
-use crate::acme::precheck::{self, Expected, Method};
-use crate::acme::{Names, caa::judge};
+use crate::acme::precheck::Method;
 use crate::hosts::{Caa, Resolver, Unanswered};
-use std::collections::BTreeSet;
 
 /// Who certifies for the region.
 #[derive(Debug)]
@@ -20,42 +18,22 @@ pub(super) struct Authority {
 /// Looks for the records of a host outside of the site zone.
 pub(super) async fn look(resolver: &dyn Resolver, host: &str, authority: &Authority) -> Finding {
     let about = format!("caa {host}");
-    let method = Method::Http01;
-    let Ok(names) = Names::new([host]) else {
-        return Finding::fault(
-            about,
-            "no authority certifies such a name",
-            "use a DNS name",
-        );
-    };
-    let expected = Expected {
-        addresses: &BTreeSet::new(),
-        identities: &authority.identities,
-        account_url: &authority.account,
-        // Addresses are looked at elsewhere.
-        method: Method::Dns01,
-    };
     let asker = Asker {
         identities: &authority.identities,
         account_url: &authority.account,
-        method: method.as_str(),
+        // How hosts outside of the region's zone are proved.
+        method: Method::Http01.as_str(),
         is_wildcard: false,
     };
-    let line = caa::line(host, &asker);
-    let todo = line.map_or_else(String::new, |line| format!("set: {line}"));
     match relevant(resolver, host).await {
-        Ok(records) => judge_records(about, &records, &asker, todo),
+        Ok(records) => {
+            let line = caa::line(host, &asker);
+            let todo = line.map_or_else(String::new, |line| format!("set: {line}"));
+            judge_records(about, &records, &asker, todo)
+        }
         Err(unanswered) => {
-            // What a CA finds is asked once more, by what orders: the words are the same.
-            let obstacles = precheck::check(resolver, &names, &expected).await;
-            let says = obstacles
-                .first()
-                .map_or_else(|| unanswered.to_string(), ToString::to_string);
-            Finding::warning(
-                about,
-                says,
-                "an authority that gets no answer gives no certificate",
-            )
+            let todo = "look again later: an authority that gets no answer gives no certificate";
+            Finding::warning(about, unanswered, todo)
         }
     }
 }
@@ -74,7 +52,7 @@ async fn relevant(resolver: &dyn Resolver, host: &str) -> Result<Vec<Caa>, Unans
 }
 
 fn judge_records(about: String, records: &[Caa], asker: &Asker<'_>, todo: String) -> Finding {
-    if let Err(why) = judge(records, asker) {
+    if let Err(why) = caa::judge(records, asker) {
         let says = format!("does not allow a certificate: {why}");
         return Finding::fault(about, says, todo);
     }

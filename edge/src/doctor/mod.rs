@@ -210,13 +210,9 @@ impl Doctor {
     }
 
     async fn hosts(&self, effect: &Effect, round: &Arc<Round>) -> Vec<Finding> {
-        let cases = self.cases(effect);
-        let mut findings = Vec::new();
-        if let Some(more) = cases.len().checked_sub(HOSTS_MAX).filter(|more| *more > 0) {
-            let says = format!("{more} more were not looked at");
-            findings.push(Finding::warning("hosts", says, "look at them by name"));
-        }
-        let mut waiting = cases.into_iter().take(HOSTS_MAX);
+        let (cases, more) = limited(self.cases(effect));
+        let mut findings: Vec<Finding> = more.into_iter().collect();
+        let mut waiting = cases.into_iter();
         let mut looking = JoinSet::new();
         let mut found = Vec::new();
         loop {
@@ -289,6 +285,16 @@ async fn zone_server(zone: &Result<DnsUpdate, KeyError>) -> Finding {
     }
 }
 
+/// As many as are looked at, and how many are not.
+fn limited(mut cases: Vec<Case>) -> (Vec<Case>, Option<Finding>) {
+    let more = cases.len().saturating_sub(HOSTS_MAX);
+    cases.truncate(HOSTS_MAX);
+    let says = format!("{more} more than {HOSTS_MAX} were not looked at");
+    let todo = "`verge cert list` tells of the certificates of all";
+    let finding = Finding::warning("hosts", says, todo);
+    (cases, (more > 0).then_some(finding))
+}
+
 /// What DNS says of a host.
 async fn look_at(resolver: &dyn Resolver, case: &Case, round: &Round) -> Vec<Finding> {
     let host = case.host.as_str();
@@ -304,4 +310,24 @@ async fn look_at(resolver: &dyn Resolver, case: &Case, round: &Round) -> Vec<Fin
         findings.push(caa::look(resolver, host, authority).await);
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_hosts_are_looked_at_and_the_rest_is_counted() {
+        let case = Case {
+            host: "www.example.org".parse().unwrap(),
+            is_own: false,
+            target: None,
+        };
+        let (all, more) = limited(vec![case.clone(); HOSTS_MAX]);
+        assert_eq!((all.len(), more), (HOSTS_MAX, None));
+        let (all, more) = limited(vec![case; HOSTS_MAX + 3]);
+        assert_eq!(all.len(), HOSTS_MAX);
+        let more = more.unwrap().to_string();
+        assert!(more.contains("3 more than 2000"), "{more}");
+    }
 }

@@ -14,6 +14,8 @@ pub mod region_ca;
 pub mod region_root;
 pub mod resolver;
 
+pub(crate) use region_ca::ca_certificates;
+
 pub use authority::IssueError;
 pub use certificate::{Certificate, CertificateError, Validity};
 pub use local_ca::{LocalCa, LocalCaError};

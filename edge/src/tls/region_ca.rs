@@ -8,7 +8,7 @@
 use super::authority::{IssueError, Leaves, named, read_if_there};
 use super::certificate::Certificate;
 use super::read_ca::CaCertificate;
-use super::region_root::ROOT_FILE;
+use super::region_root::{ROOT_FILE, requested_point};
 use crate::host::Host;
 use rcgen::{CertificateParams, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use rustls::RootCertStore;
@@ -177,6 +177,21 @@ pub fn install(data: &Path, answer: &str, now: UnixTime) -> Result<CaCertificate
         _ => {}
     }
     Ok(found)
+}
+
+/// Fuzz target: requests to the root and its answers, as people carry them.
+pub(crate) fn ca_certificates(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(point) = requested_point(&text) {
+        // Uncompressed, on P-256: nothing else was signed by its own key.
+        assert_eq!((point.len(), point.first()), (65, Some(&4)));
+    }
+    if let Some(ca) = CaCertificate::read(&text) {
+        assert_eq!(ca.fingerprint.len(), 32 * 3 - 1);
+    }
+    if let Ok((issuer, root)) = split(&text) {
+        assert!(text.contains(issuer) && text.ends_with(root));
+    }
 }
 
 /// Whether `host` is one of the zones, or lies in one.

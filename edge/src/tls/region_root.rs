@@ -259,6 +259,11 @@ impl Requested {
     }
 }
 
+/// The public key of a request, if it is one.
+pub(super) fn requested_point(pem: &str) -> Result<Vec<u8>, RegionRootError> {
+    Requested::read(pem).map(|requested| requested.point)
+}
+
 impl PublicKeyData for Requested {
     fn der_bytes(&self) -> &[u8] {
         &self.point

@@ -18,9 +18,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use verge_edge::host::Host;
+use verge_edge::lan::Lan;
 use verge_edge::tls::region_ca::{self, ISSUER_FILE, ISSUER_KEY_FILE};
 use verge_edge::tls::region_root::{INTERMEDIATE_LIFE, ROOT_FILE, ROOT_KEY_FILE, ZONES_MAX};
-use verge_edge::tls::{CaCertificate, Certificates, Fallback, RegionCa, RegionRoot};
+use verge_edge::tls::{CaCertificate, Certificates, Fallback, LocalCa, RegionCa, RegionRoot};
 use verge_sync::clock::UnixTime;
 
 const ZONES: [&str; 2] = ["street.internal", "sites.localhost"];
@@ -345,4 +346,26 @@ fn what_was_changed_on_the_way_is_refused_with_a_sentence() {
     fs::write(data.join(ISSUER_FILE), "junk").unwrap();
     let error = RegionCa::open(data).err().unwrap().to_string();
     assert!(error.contains("ask anew"), "{error}");
+}
+
+#[test]
+fn the_page_for_the_network_says_how_far_a_ca_reaches() {
+    let scene = Scene::new();
+    let page = |pem: String| {
+        let lan = Lan::new("verge.local".parse().unwrap(), Some(pem));
+        String::from_utf8(lan.page().to_vec()).unwrap()
+    };
+    let of_the_region = page(scene.root_pem());
+    let reach = "it can speak only for names in street.internal, sites.localhost";
+    assert!(of_the_region.contains(reach), "{of_the_region}");
+    let fingerprint = &scene.root.certificate().fingerprint;
+    assert!(of_the_region.contains(fingerprint), "{of_the_region}");
+    let dir = tempfile::tempdir().unwrap();
+    let local = LocalCa::open(dir.path(), now()).unwrap();
+    let of_the_node = page(local.certificate_pem().to_owned());
+    assert!(
+        of_the_node.contains("it can speak for any name"),
+        "{of_the_node}"
+    );
+    assert!(of_the_node.contains("(SHA-256)"), "{of_the_node}");
 }

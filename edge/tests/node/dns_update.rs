@@ -1,6 +1,6 @@
 //! The zone driver against a real DNS server.
 
-use crate::harness::block_on;
+use crate::harness::{block_on, init, text, verge};
 use crate::knot::{IDLE_KEY_NAME, KEY, KEY_NAME, Knot, ZONE};
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -239,6 +239,28 @@ fn no_key_is_shown_in_words_or_logs() {
         Clock::System,
     );
     assert!(error.unwrap_err().to_string().contains("/nowhere/key"));
+}
+
+#[test]
+fn a_key_that_others_can_read_keeps_the_node_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("node");
+    init(&data);
+    let path = data.join("config.toml");
+    let mut config = fs::read_to_string(&path).unwrap();
+    config.push_str(
+        "\n[dns_update]\nserver = \"127.0.0.1:53\"\nzone = \"example.org\"\n\
+         key_name = \"k\"\nkey_file = \"key\"\n",
+    );
+    fs::write(&path, config).unwrap();
+    fs::write(data.join("key"), KEY).unwrap();
+    for (mode, is_fine) in [(0o644, false), (0o600, true)] {
+        fs::set_permissions(data.join("key"), Permissions::from_mode(mode)).unwrap();
+        let output = verge(&data, &["config", "check"]);
+        assert_eq!(output.status.code(), Some(if is_fine { 0 } else { 78 }));
+        let words = text(&output.stderr);
+        assert_eq!(words.contains("chmod 600"), !is_fine, "{words}");
+    }
 }
 
 /// Answers every message with itself, marked as an answer without an error.

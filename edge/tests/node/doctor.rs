@@ -150,11 +150,13 @@ fn what_is_wrong_is_told_with_what_to_do() {
     );
     let all = [text(&said.stdout), text(&said.stderr)].concat();
     assert!(!all.contains("MDEyMzQ1"), "no key is shown: {all}");
-    // The right key, and the server takes it.
+    the_right_key_is_taken(node, &data);
+}
+
+fn the_right_key_is_taken(mut node: Node, data: &Path) {
     fs::write(data.join("dns.key"), KEY).unwrap();
-    let mut node = node;
     node.stop();
-    let node = Node::start(&data);
+    let node = Node::start(data);
     let (_, found) = look(&node);
     let zone = found.iter().find(|line| line.0 == "zone server").unwrap();
     assert_eq!(zone.1, "ok", "{zone:?}");
