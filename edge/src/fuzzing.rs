@@ -10,7 +10,7 @@ mod torture;
 use crate::membership::Ticket;
 use crate::proxy_protocol::{ProxyHeaderError, read_header};
 use crate::ssh_key::SshKeyDigest;
-use crate::{admin, certificates, http, receive};
+use crate::{admin, attribution, certificates, http, receive};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use verge_builder::{Job, Line};
@@ -42,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("messages", messages),
     ("observations", crate::watch::observation::observations),
     ("paths", http::fuzzing::paths),
+    ("policies", attribution::policy::policies),
     ("preconditions", http::fuzzing::preconditions),
     ("proxy_headers", proxy_headers),
     ("push_commands", receive::fuzzing::push_commands),

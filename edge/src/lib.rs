@@ -4,6 +4,7 @@ pub mod acme;
 pub mod addresses;
 pub mod admin;
 pub mod app;
+pub mod attribution;
 pub mod belief;
 pub mod build_child;
 pub mod certificates;
