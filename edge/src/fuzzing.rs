@@ -10,7 +10,7 @@ mod torture;
 use crate::membership::Ticket;
 use crate::proxy_protocol::{ProxyHeaderError, read_header};
 use crate::ssh_key::SshKeyDigest;
-use crate::{admin, attribution, certificates, http, receive};
+use crate::{accounting, admin, attribution, certificates, http, receive};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use verge_builder::{Job, Line};
@@ -38,6 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("health", http::fuzzing::health),
     ("hook_lines", receive::fuzzing::hook_lines),
     ("hosts", http::fuzzing::hosts),
+    ("journal_segments", accounting::journal::segments),
     ("manifests", http::fuzzing::site::manifests),
     ("messages", messages),
     ("observations", crate::watch::observation::observations),
@@ -50,8 +51,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("records", records),
     ("removal_lists", removal_lists),
     ("reports", reports),
+    ("row_proofs", accounting::seal::row_proofs),
     ("rule_files", http::fuzzing::site::rule_files),
     ("rule_sections", http::fuzzing::site::rule_sections),
+    ("seals", accounting::seal::seals),
     ("settings", verge_builder::fuzzing::settings),
     ("ssh_commands", receive::fuzzing::ssh_commands),
     ("ssh_keys", ssh_keys),

@@ -1,0 +1,199 @@
+//! The seal: what a node counted in one day, as one immutable statement.
+//!
+//! A seal is a body, which its record carries, and a blob of rows, which the body names
+//! (`docs/format.md#seal`). `day` makes its rows of a day's counters, `decode` reads what others
+//! sealed and refuses what contradicts itself, `merge` says what counts when a node sealed a day
+//! twice, `proof` shows one row of it.
+
+mod day;
+mod decode;
+mod merge;
+mod proof;
+
+pub use day::{Carry, Closed, REQUESTS_MIN, close};
+pub(crate) use decode::seals;
+pub use decode::{Expected, ROWS_MAX, SealError};
+pub use merge::{smaller, smaller_rows};
+pub(crate) use proof::row_proofs;
+pub use proof::{PROOF_BYTES_MAX, ProofError, Proven, RowProof};
+
+use super::calendar::Day;
+use super::figures::{Count, NodeTotals, ROW_BYTES, Row};
+use super::merkle::{self, MerkleHash};
+use verge_sync::Digest;
+use verge_sync::id::NodeId;
+use verge_sync::record::cbor::Map;
+
+/// Hours of a day.
+pub const HOURS: usize = 24;
+
+/// What a node counted in one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seal {
+    /// Who counted.
+    pub node: NodeId,
+    /// When.
+    pub day: Day,
+    /// The first and the last start of the node that counted in it.
+    pub epochs: (u32, u32),
+    /// By site and class, ascending.
+    pub rows: Vec<Row>,
+    /// Of all connections.
+    pub totals: NodeTotals,
+    /// Units of each hour in which at least ten sites were served; 0 for the others.
+    pub hours: [u64; HOURS],
+    /// What was too little to have a row.
+    pub uncredited: Count,
+    /// The seal before this one; the days between had nothing to count.
+    pub previous: Option<Previous>,
+    /// Whether visitors came through a proxy, so that bytes are those that were delivered to it.
+    pub is_behind_proxy: bool,
+}
+
+/// The seal before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Previous {
+    /// Of which day.
+    pub day: Day,
+    /// [`Encoded::digest`] of it.
+    pub digest: Digest,
+}
+
+/// A seal as it is stored and passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// What the record carries.
+    pub body: Vec<u8>,
+    /// The blob that the body names.
+    pub rows: Vec<u8>,
+}
+
+impl Encoded {
+    /// The name of the seal: the BLAKE3 value of its body.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.body)
+    }
+}
+
+impl Seal {
+    /// The sum of all rows; none if it does not fit.
+    #[must_use]
+    pub fn sum(&self) -> Option<Count> {
+        let counts = self.rows.iter().map(|row| row.count);
+        counts.into_iter().try_fold(Count::default(), Count::plus)
+    }
+
+    /// The leaves of the tree over its rows.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<MerkleHash> {
+        merkle::leaves(self.rows.iter().map(Row::encode))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn encode(&self) -> Encoded {
+        let mut rows = Vec::with_capacity(self.rows.len().saturating_mul(ROW_BYTES));
+        for row in &self.rows {
+            rows.extend_from_slice(&row.encode());
+        }
+        let sum = self.sum().unwrap_or_default();
+        let count = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+        let hours: Vec<u8> = self
+            .hours
+            .iter()
+            .flat_map(|units| units.to_be_bytes())
+            .collect();
+        let map = Map::new()
+            .bytes(0, self.node.as_bytes())
+            .uint(1, self.day.number())
+            .uint(2, self.epochs.0)
+            .uint(3, self.epochs.1)
+            .uint(4, count)
+            .bytes(5, &merkle::root(&self.leaves()).0)
+            .bytes(6, Digest::of(&rows).as_bytes())
+            .uint(7, sum.requests)
+            .uint(8, sum.credit.0)
+            .uint(9, sum.body.0)
+            .uint(10, self.totals.connections)
+            .uint(11, self.totals.wire.0)
+            .uint(12, self.totals.retransmitted.0)
+            .uint(13, self.totals.errors)
+            .bytes(14, &hours)
+            .uint(15, self.uncredited.requests)
+            .uint(16, self.uncredited.credit.0)
+            .uint(17, self.uncredited.body.0);
+        let map = match self.previous {
+            None => map,
+            Some(previous) => map
+                .uint(18, previous.day.number())
+                .bytes(19, previous.digest.as_bytes()),
+        };
+        Encoded {
+            body: map.flag(20, self.is_behind_proxy).finish(),
+            rows,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod sample {
+    //! A seal to change and to look at.
+
+    use super::*;
+    use crate::accounting::figures::{BodyBytes, Class, CreditBytes, WireBytes};
+    use verge_sync::id::SiteId;
+
+    pub(crate) fn row(site: u8, class: Class, requests: u64) -> Row {
+        let bytes = if class == Class::Bare {
+            0
+        } else {
+            requests.saturating_mul(1_000)
+        };
+        Row {
+            site: SiteId::from_bytes([site; 32]),
+            class,
+            count: Count {
+                requests,
+                credit: CreditBytes(bytes / 2),
+                body: BodyBytes(bytes),
+            },
+        }
+    }
+
+    pub(crate) fn seal() -> Seal {
+        Seal {
+            node: NodeId::from_bytes([1; 32]),
+            day: Day::new(20_760).unwrap(),
+            epochs: (3, 5),
+            rows: vec![
+                row(1, Class::Answer, 19),
+                row(1, Class::Bare, 1),
+                row(2, Class::Answer, 500),
+                row(2, Class::Bot, 7),
+                row(9, Class::Bare, 20),
+            ],
+            totals: NodeTotals {
+                connections: 40,
+                wire: WireBytes(900_000),
+                retransmitted: WireBytes(100),
+                errors: 2,
+            },
+            hours: [7; HOURS],
+            uncredited: row(0, Class::Answer, 3).count,
+            previous: Some(Previous {
+                day: Day::new(20_757).unwrap(),
+                digest: Digest::of(b"before"),
+            }),
+            is_behind_proxy: true,
+        }
+    }
+
+    pub(crate) fn expected() -> Expected {
+        Expected {
+            node: NodeId::from_bytes([1; 32]),
+            day: Day::new(20_760).unwrap(),
+            today: Day::new(20_761).unwrap(),
+        }
+    }
+}
