@@ -6,7 +6,7 @@ DEMO_TOOLS := cc:build-essential ssh:openssh-client ssh-keygen:openssh-client gi
 TEST_TOOLS := $(DEMO_TOOLS) c++:build-essential curl:curl mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs \
               xfs_io:xfsprogs losetup:mount strace:strace faketime:faketime knotd:knot \
               pebble:pebble pebble-challtestsrv:pebble \
-              ip:iproute2 nft:nftables openssl:openssl
+              ip:iproute2 nft:nftables openssl:openssl hledger:hledger
 # Real websites, as FILE:PACKAGE. The folder of sqlite3-doc is also that of another package.
 TEST_SITES := /usr/share/doc/git-doc/git.html:git-doc /usr/share/doc/sqlite3/index.html:sqlite3-doc
 PROVE_SITES := /usr/share/doc/debian-handbook/html:debian-handbook

@@ -31,6 +31,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("bundles", certificates::bundles),
     ("cbor", canonical),
     ("certificate_records", certificates::certificate_records),
+    ("fee_proofs", attribution::fees::fee_proofs),
+    ("fees", attribution::fees::fees),
     ("forwarded", http::fuzzing::forwarded),
     ("frames", http::fuzzing::beneath::frames),
     ("git_histories", receive::history::fuzzing),
@@ -59,6 +61,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ssh_commands", receive::fuzzing::ssh_commands),
     ("ssh_keys", ssh_keys),
     ("ssh_signatures", ssh_signatures),
+    ("statement_inputs", attribution::statement::statement_inputs),
     ("tickets", tickets),
     ("tree_listings", verge_builder::fuzzing::tree_listings),
 ];

@@ -5,7 +5,7 @@
 //! those of `docs/accounting.md`; `policy` is what a region may choose of them.
 //!
 //! [`attribute`] is the whole of it: levies, then the four parts of each fee, the cap (`cap`), the
-//! deliver part (`deliver`), and the pools.
+//! deliver part (`deliver`), and the pools. [`statement`] makes files of it.
 #![deny(
     clippy::arithmetic_side_effects,
     clippy::float_arithmetic,
@@ -17,12 +17,14 @@ pub mod cap;
 pub(crate) mod cases;
 pub mod deliver;
 pub mod exact;
+pub mod fees;
 pub mod hold;
 #[cfg(test)]
 mod invariants;
 pub mod lr;
 pub mod money;
 pub mod policy;
+pub mod statement;
 pub mod units;
 #[cfg(test)]
 mod worked_example;

@@ -137,6 +137,24 @@ impl Seal {
 }
 
 #[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kept for ever: a later release reads what this one sealed.
+    #[test]
+    fn golden_seals_and_proofs_stay_what_they_are() {
+        let seal = sample::seal();
+        let file = crate::attribution::statement::seal_file(&seal).1;
+        assert_eq!(file, include_bytes!("../../../tests/golden/seal-1.seal"));
+        let proof = RowProof::of(&seal, 2).unwrap().encode();
+        let golden = include_bytes!("../../../tests/golden/row-proof-1.cbor");
+        assert_eq!(proof, golden);
+        let proven = RowProof::decode(golden).unwrap().check().unwrap();
+        assert_eq!(proven.seal, seal.encode().digest());
+    }
+}
+
+#[cfg(test)]
 pub(crate) mod sample {
     //! A seal to change and to look at.
 
