@@ -192,3 +192,48 @@ fn a_policy_is_said_in_words_or_refused_by_its_line() {
         "{said}"
     );
 }
+
+#[test]
+fn a_row_of_a_seal_is_shown_and_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let seals = fixture().join("inputs/seals");
+    let seal = seals.join("2026-11-02-3333333333-0d8f33e764.seal");
+    let proof = dir.path().join("row.proof");
+    let (seal, proof) = (seal.to_str().unwrap(), proof.to_str().unwrap());
+    let (is_shown, said) = verge(&["ledger", "prove", seal, "c9c9c9", proof]);
+    assert!(
+        is_shown && said.contains("25 answers, 3145728 credit bytes"),
+        "{said}"
+    );
+    assert!(fs::metadata(proof).unwrap().len() < 1_024);
+    let name = said
+        .lines()
+        .find_map(|line| line.strip_prefix("seal "))
+        .unwrap();
+    assert!(name.starts_with("0d8f33e764"));
+    let (is_right, again) = verge(&["ledger", "verify", proof, "--seal", name]);
+    assert!(is_right);
+    assert_eq!(again, said);
+    let (is_right, said) = verge(&["ledger", "verify", proof, "--seal", &name.replace('0', "1")]);
+    assert!(
+        !is_right && said.contains("the proof is of the seal 0d8f33e764"),
+        "{said}"
+    );
+    let mut bytes = fs::read(proof).unwrap();
+    let row = bytes
+        .windows(4)
+        .position(|bytes| *bytes == [0xc9; 4])
+        .unwrap();
+    bytes[row] ^= 1;
+    fs::write(proof, bytes).unwrap();
+    let (is_right, said) = verge(&["ledger", "verify", proof]);
+    assert!(
+        !is_right && said.contains("does not have this row"),
+        "{said}"
+    );
+    let (is_shown, said) = verge(&["ledger", "prove", seal, "ffff", proof]);
+    assert!(
+        !is_shown && said.contains("has no row of a site that begins with \"ffff\""),
+        "{said}"
+    );
+}

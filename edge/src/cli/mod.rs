@@ -11,6 +11,7 @@ mod export;
 mod fork;
 pub mod hook;
 mod join;
+mod ledger;
 mod manual;
 pub mod node;
 pub mod nodes;
@@ -97,6 +98,9 @@ pub enum Command {
     /// The statement of a month: made, verified and checked from files; needs no node.
     #[command(subcommand)]
     Statement(statement::StatementCommand),
+    /// What nodes sealed: show one row of a seal so that its owner can check it; needs no node.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Single records: show, log, add one that was signed elsewhere.
     #[command(subcommand)]
     Record(region::RecordCommand),
@@ -147,6 +151,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Region(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::Statement(command) => command.run(),
+        Command::Ledger(command) => command.run(),
         Command::Record(command) => command.run(),
         Command::Cert(command) => command.run(),
         Command::Preview(preview) => preview.run(),

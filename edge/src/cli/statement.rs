@@ -1,6 +1,6 @@
 //! `verge statement`: the statement of a month, worked out and verified from files, without a node.
 
-mod folder;
+pub(super) mod folder;
 
 use crate::attribution::fees::{FeeProof, with_salts};
 use crate::attribution::money::Cents;

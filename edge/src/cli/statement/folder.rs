@@ -79,7 +79,7 @@ fn names(dir: &Path, dirs: &[&str]) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(in crate::cli) fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
     let read = file
