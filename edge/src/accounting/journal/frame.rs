@@ -39,8 +39,8 @@ pub enum Entry {
     Deltas(Deltas),
     /// What was counted without a day, because the clock was not believed, was counted on this one.
     Dated(Day),
-    /// The day is sealed; what was too little for it is carried. Written once more rows than a frame
-    /// has room for, this is the part with the given number of several.
+    /// The day is sealed, and what was too little for it is carried on: in several frames of the same
+    /// day, if a frame has no room for all of it.
     Sealed(Sealed),
 }
 

@@ -270,7 +270,8 @@ impl<D: JournalDisk> Journal<D> {
 
     /// Says that a day is sealed and what is carried on, waits until that is on the disk, and removes
     /// the segments that only have days that are sealed. To be called when the seal itself is
-    /// durable: until then the counters must be there.
+    /// durable: until then the counters must be there; and for days in their order, since what was
+    /// counted for earlier ones ends with it.
     ///
     /// # Errors
     /// [`JournalError`].
