@@ -1,7 +1,7 @@
 //! A Verge node: serves visitors, receives pushes, and the `verge` command.
 
-pub mod acme;
 pub mod accounting;
+pub mod acme;
 pub mod addresses;
 pub mod admin;
 pub mod app;

@@ -5,11 +5,16 @@
     reason = "tests may panic"
 )]
 
+use super::keep::KEPT_BYTES_MAX;
 use super::*;
-use crate::accounting::figures::{BodyBytes, Class, Count, CreditBytes, WireBytes};
-use crate::accounting::seal::{REQUESTS_MIN, close};
+use crate::accounting::calendar::Day;
+use crate::accounting::figures::{
+    BodyBytes, Class, Count, CreditBytes, NodeTotals, Row, WireBytes,
+};
+use crate::accounting::seal::{Carry, REQUESTS_MIN, close};
 use crate::attribution::cases::cases;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 use verge_sync::id::{NodeId, SiteId};
