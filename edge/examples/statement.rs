@@ -13,7 +13,7 @@ use verge_edge::accounting::seal::Seal;
 use verge_edge::attribution::Provider;
 use verge_edge::attribution::fees::{Fee, Fees};
 use verge_edge::attribution::money::Cents;
-use verge_edge::attribution::statement::{Books, Owner, SealedDay, Site, Statement, Supplier};
+use verge_edge::attribution::statement::{Books, NamedProvider, Owner, SealedDay, Site, Statement};
 use verge_sync::id::{AccountId, NodeId, ProviderId, RegionId, SiteId};
 
 fn main() {
@@ -92,7 +92,7 @@ fn books(nodes: u64, sites: u64) -> Books {
     let days = month.first_day().number()..=month.last_day().number();
     let days: Vec<Day> = days.filter_map(Day::new).collect();
     let provider = |node| id(1, node, ProviderId::from_bytes);
-    let supplier = |node| Supplier {
+    let named = |node| NamedProvider {
         name: format!("provider {node}"),
         provider: Provider {
             is_in_good_standing: true,
@@ -114,7 +114,7 @@ fn books(nodes: u64, sites: u64) -> Books {
         is_closed: true,
         policy: "[statement]\ncurrency = \"EUR\"\n".to_owned(),
         providers: (0..nodes)
-            .map(|node| (provider(node), supplier(node)))
+            .map(|node| (provider(node), named(node)))
             .collect(),
         nodes: (0..nodes)
             .map(|node| (id(2, node, NodeId::from_bytes), provider(node)))

@@ -28,7 +28,7 @@ pub struct Books {
     /// The text of the policy in force.
     pub policy: String,
     /// Everybody who may be paid.
-    pub providers: BTreeMap<ProviderId, Supplier>,
+    pub providers: BTreeMap<ProviderId, NamedProvider>,
     /// Whose each node is.
     pub nodes: BTreeMap<NodeId, ProviderId>,
     /// Accounts that have sites.
@@ -47,7 +47,7 @@ pub struct Books {
 
 /// A provider by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Supplier {
+pub struct NamedProvider {
     /// For people.
     pub name: String,
     /// What attribution needs of it.
@@ -292,7 +292,7 @@ fn suspect_notes(books: &Books, attribution: &Attribution, served: &UnitsBySite)
             let name = books
                 .providers
                 .get(&id)
-                .map_or("", |supplier| supplier.name.as_str());
+                .map_or("", |named| named.name.as_str());
             let above = Percent {
                 part: claim.served.saturating_sub(claim.credited),
                 whole: claim.served,

@@ -1,7 +1,7 @@
 //! The inputs of a statement as files, so that whoever has the folder can work it out again.
 
 use super::Files;
-use super::books::{Books, Owner, SealedDay, Site, Supplier};
+use super::books::{Books, NamedProvider, Owner, SealedDay, Site};
 use crate::accounting::seal::{Encoded, Seal, SealError};
 use crate::attribution::Provider;
 use crate::attribution::fees::{self, FeesError};
@@ -141,13 +141,13 @@ fn table(books: &Books) -> Table {
             })
             .collect()
     };
-    let providers = books.providers.iter().map(|(id, supplier)| ProviderRow {
+    let providers = books.providers.iter().map(|(id, named)| ProviderRow {
         id: id.to_string(),
-        name: supplier.name.clone(),
-        good_standing: supplier.provider.is_in_good_standing,
-        weight: supplier.provider.steering_weight,
-        availability_permille: supplier.provider.availability_permille,
-        estimates: estimates(&supplier.provider),
+        name: named.name.clone(),
+        good_standing: named.provider.is_in_good_standing,
+        weight: named.provider.steering_weight,
+        availability_permille: named.provider.availability_permille,
+        estimates: estimates(&named.provider),
     });
     let nodes = books.nodes.iter().map(|(id, provider)| NodeRow {
         id: id.to_string(),
@@ -224,9 +224,9 @@ fn by_id<K: Ord + Display, V, R>(
     Ok(all)
 }
 
-fn read_provider(row: ProviderRow) -> Result<(ProviderId, Supplier), String> {
+fn read_provider(row: ProviderRow) -> Result<(ProviderId, NamedProvider), String> {
     let estimates = by_id(row.estimates, |row| Ok((id(&row.by)?, row.parts)))?;
-    let supplier = Supplier {
+    let named = NamedProvider {
         name: row.name,
         provider: Provider {
             is_in_good_standing: row.good_standing,
@@ -235,7 +235,7 @@ fn read_provider(row: ProviderRow) -> Result<(ProviderId, Supplier), String> {
             estimates,
         },
     };
-    Ok((id(&row.id)?, supplier))
+    Ok((id(&row.id)?, named))
 }
 
 fn read_table(table: Table) -> Result<Books, String> {

@@ -21,7 +21,7 @@ mod tests;
 mod text;
 mod verify;
 
-pub use books::{Books, Owner, SealedDay, Site, StatementError, Supplier};
+pub use books::{Books, NamedProvider, Owner, SealedDay, Site, StatementError};
 pub(crate) use inputs::statement_inputs;
 pub use inputs::{INPUTS_DIR, InputsError, read_inputs, read_seal, seal_file};
 pub use verify::{Difference, verify};
@@ -99,8 +99,8 @@ impl Statement<'_> {
     }
 
     fn provider_name(&self, id: &ProviderId) -> &str {
-        let supplier = self.books.providers.get(id);
-        supplier.map_or("", |supplier| supplier.name.as_str())
+        let named = self.books.providers.get(id);
+        named.map_or("", |named| named.name.as_str())
     }
 
     fn owner_name(&self, id: &AccountId) -> &str {

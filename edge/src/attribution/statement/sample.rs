@@ -72,16 +72,16 @@ pub(crate) fn sealed(by: usize, day: u32, rows: &[(usize, Class, u64, u64)]) -> 
     }
 }
 
-fn suppliers() -> BTreeMap<ProviderId, Supplier> {
+fn named_providers() -> BTreeMap<ProviderId, NamedProvider> {
     let names = [
         "Corner Workshop",
         "H\u{f6}fe e.V. <b>",
         "North; Street:  Co-op",
         "Mill",
     ];
-    let suppliers = names.iter().enumerate().map(|(number, name)| {
+    let named_providers = names.iter().enumerate().map(|(number, name)| {
         let others = (0..4).filter(|by| *by != number);
-        let supplier = Supplier {
+        let named = NamedProvider {
             name: (*name).to_owned(),
             provider: Provider {
                 is_in_good_standing: number != 3,
@@ -90,9 +90,9 @@ fn suppliers() -> BTreeMap<ProviderId, Supplier> {
                 estimates: others.map(|by| (provider(by), 2_500)).collect(),
             },
         };
-        (provider(number), supplier)
+        (provider(number), named)
     });
-    suppliers.collect()
+    named_providers.collect()
 }
 
 fn fees() -> Fees {
@@ -167,7 +167,7 @@ pub(crate) fn books() -> Books {
         month: month(),
         is_closed: true,
         policy: POLICY.to_owned(),
-        providers: suppliers(),
+        providers: named_providers(),
         nodes: (0..5)
             .map(|number| (node(number), provider(number % 4)))
             .collect(),
