@@ -6,7 +6,7 @@ DEMO_TOOLS := cc:build-essential ssh:openssh-client ssh-keygen:openssh-client gi
 TEST_TOOLS := $(DEMO_TOOLS) c++:build-essential curl:curl mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs \
               xfs_io:xfsprogs losetup:mount strace:strace faketime:faketime knotd:knot \
               pebble:pebble pebble-challtestsrv:pebble \
-              ip:iproute2 nft:nftables openssl:openssl
+              ip:iproute2 nft:nftables openssl:openssl hledger:hledger
 # Real websites, as FILE:PACKAGE. The folder of sqlite3-doc is also that of another package.
 TEST_SITES := /usr/share/doc/git-doc/git.html:git-doc /usr/share/doc/sqlite3/index.html:sqlite3-doc
 PROVE_SITES := /usr/share/doc/debian-handbook/html:debian-handbook
@@ -16,7 +16,7 @@ CONFORMANCE_TOOLS := dpkg:dpkg /usr/share/doc/python3-venv:python3-venv h2load:n
                      slowhttptest:slowhttptest chromium:chromium chromedriver:chromium-driver \
                      node:nodejs npm:npm testssl:testssl.sh
 
-.PHONY: help demo test prove sim soak fuzz fuzz-check audit format lint docs bench clean setup-demo \
+.PHONY: help demo test prove sim attack-sim soak fuzz fuzz-check audit format lint docs bench clean setup-demo \
         setup-test setup-conformance setup-prove
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make test          format, lints, tests, docs, licences and dependencies"
 	@echo "make prove         the same tests with the large counts, and make fuzz"
 	@echo "make sim SEEDS=N   a region in virtual time, from N seeds"
+	@echo "make attack-sim    what a provider gains that lies about what it served, as a table"
 	@echo "make soak MINUTES=20  eight nodes, random faults: all must serve the same, memory must not grow"
 	@echo "make fuzz          every parser, guided by coverage: 10,000,000 runs or 10 minutes each"
 	@echo "make audit         licences, bans and sources by cargo-deny, if it is installed"
@@ -55,6 +56,10 @@ fuzz: setup-test
 # A region in virtual time, from so many seeds.
 sim:
 	VERGE_SEEDS=$(or $(SEEDS),1000) $(CARGO) test --locked -p verge-sync --test simulation
+
+# Months with somebody who lies, so many for each line of the table.
+attack-sim:
+	VERGE_ATTACK_SEEDS=$(or $(SEEDS),20) $(CARGO) test --locked --workspace --test attack_sim -- --nocapture
 
 # A region of eight nodes in namespaces (as root), for so long; VERGE_SEED repeats what was done.
 soak: setup-test

@@ -10,7 +10,7 @@ mod torture;
 use crate::membership::Ticket;
 use crate::proxy_protocol::{ProxyHeaderError, read_header};
 use crate::ssh_key::SshKeyDigest;
-use crate::{admin, certificates, http, receive};
+use crate::{accounting, admin, attribution, certificates, http, receive};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use verge_builder::{Job, Line};
@@ -34,6 +34,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cbor", canonical),
     ("certificate_records", certificates::certificate_records),
     ("dns_answers", crate::dns::fuzzing::dns_answers),
+    ("fee_proofs", attribution::fees::fee_proofs),
+    ("fees", attribution::fees::fees),
     ("forwarded", http::fuzzing::forwarded),
     ("frames", http::fuzzing::beneath::frames),
     ("git_histories", receive::history::fuzzing),
@@ -41,10 +43,12 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("health", http::fuzzing::health),
     ("hook_lines", receive::fuzzing::hook_lines),
     ("hosts", http::fuzzing::hosts),
+    ("journal_segments", accounting::journal::segments),
     ("manifests", http::fuzzing::site::manifests),
     ("messages", messages),
     ("observations", crate::watch::observation::observations),
     ("paths", http::fuzzing::paths),
+    ("policies", attribution::policy::policies),
     ("preconditions", http::fuzzing::preconditions),
     ("proxy_headers", proxy_headers),
     ("push_commands", receive::fuzzing::push_commands),
@@ -52,12 +56,15 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("records", records),
     ("removal_lists", removal_lists),
     ("reports", reports),
+    ("row_proofs", accounting::seal::row_proofs),
     ("rule_files", http::fuzzing::site::rule_files),
     ("rule_sections", http::fuzzing::site::rule_sections),
+    ("seals", accounting::seal::seals),
     ("settings", verge_builder::fuzzing::settings),
     ("ssh_commands", receive::fuzzing::ssh_commands),
     ("ssh_keys", ssh_keys),
     ("ssh_signatures", ssh_signatures),
+    ("statement_inputs", attribution::statement::statement_inputs),
     ("tickets", tickets),
     ("tree_listings", verge_builder::fuzzing::tree_listings),
 ];

@@ -1,9 +1,11 @@
 //! A Verge node: serves visitors, receives pushes, and the `verge` command.
 
+pub mod accounting;
 pub mod acme;
 pub mod addresses;
 pub mod admin;
 pub mod app;
+pub mod attribution;
 pub mod belief;
 pub mod build_child;
 pub mod certificates;

@@ -11,14 +11,17 @@ mod export;
 mod fork;
 pub mod hook;
 mod join;
+mod ledger;
 mod manual;
 pub mod node;
 pub mod nodes;
+mod policy;
 pub mod preview;
 pub mod provider;
 pub mod region;
 mod region_ca;
 pub mod site;
+mod statement;
 pub mod verify;
 pub mod zones;
 
@@ -89,6 +92,15 @@ pub enum Command {
     /// The chain of steps that says what the region is: status, propose, sign.
     #[command(subcommand)]
     Region(region::RegionCommand),
+    /// What a region would sign about money, in words.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// The statement of a month: made, verified and checked from files; needs no node.
+    #[command(subcommand)]
+    Statement(statement::StatementCommand),
+    /// What nodes sealed: show one row of a seal so that its owner can check it; needs no node.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Single records: show, log, add one that was signed elsewhere.
     #[command(subcommand)]
     Record(region::RecordCommand),
@@ -137,6 +149,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Provider(command) => command.run(),
         Command::Node(command) => command.run(),
         Command::Region(command) => command.run(),
+        Command::Policy(command) => command.run(),
+        Command::Statement(command) => command.run(),
+        Command::Ledger(command) => command.run(),
         Command::Record(command) => command.run(),
         Command::Cert(command) => command.run(),
         Command::Preview(preview) => preview.run(),
