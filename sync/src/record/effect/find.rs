@@ -179,11 +179,14 @@ impl Effect {
             .unwrap_or_default()
     }
 
-    /// The lowest of the account's 64 places for names that was never used.
+    /// A place of the account's 64 for names that was never used: the first from `first` (taken
+    /// modulo 64) on, and round to those before it.
     #[must_use]
-    pub fn free_name_index(&self, account: &AccountId) -> Option<u8> {
+    pub fn free_name_index(&self, account: &AccountId, first: u8) -> Option<u8> {
         let used = self.index.name_indices.get(account);
-        (0..NAME_COUNT).find(|index| used.is_none_or(|used| !used.contains(index)))
+        (0..NAME_COUNT)
+            .map(|step| (first % NAME_COUNT + step) % NAME_COUNT)
+            .find(|index| used.is_none_or(|used| !used.contains(index)))
     }
 
     /// The lowest counter at `slot` that no account ever had.
