@@ -8,6 +8,7 @@ mod adding;
 mod carry;
 mod certify;
 mod describe;
+mod handed;
 mod history;
 mod inspect;
 mod kinds;
@@ -27,6 +28,7 @@ mod write;
 pub use adding::Added;
 pub use carry::Carried;
 pub use describe::{AccountLine, SiteLine, hosts, label as site_label, sites};
+pub(crate) use handed::{is_about, signed_deploy};
 pub use history::{GIT_SEQUENCE_BYTES_MAX, OtherTip, SEQUENCE_BUNDLES_MAX, SiteHistory};
 pub use inspect::{RecordCheck, RecordDamage};
 pub use left::left_versions;
@@ -36,7 +38,7 @@ pub use status::{
     PendingStep, Status, author_name, changes, pending_steps, provider_name, subject_name,
 };
 pub use verge_sync::record::body::Zones;
-pub use write::{NewSite, WriteError};
+pub use write::{AccountEdit, NewSite, Signer, WriteError};
 
 use crate::certificates::named_bundles;
 use crate::node_keys::NodeKeys;
@@ -378,6 +380,7 @@ impl RegionView {
             is_stale: false,
             node: Author::node(&self.keys.seed, region, (self.log, numbers.node)),
             provider,
+            account: None,
         }
     }
 }
@@ -434,6 +437,8 @@ struct Turn<'a> {
     is_stale: bool,
     node: Author,
     provider: Author,
+    /// The account whose own key is to sign, in a turn that asks for that.
+    account: Option<Author>,
 }
 
 impl Turn<'_> {
