@@ -295,6 +295,7 @@ impl Exchange {
             ids,
             left,
             until_ms,
+            differs: false,
         });
     }
 
@@ -340,9 +341,17 @@ impl Exchange {
         });
         // Its order is that of a hash map, which differs from run to run.
         need.sort_unstable();
-        let have = have.into_iter().map(record_id);
-        peer.owe(have.filter_map(|id| self.holding.record(&id)));
-        peer.need(need.into_iter().map(record_id));
+        round.differs |= !(have.is_empty() && need.is_empty());
+        let (have, need) = (have.into_iter(), need.into_iter());
+        let (have, mut need) = (have.map(record_id), need.map(record_id));
+        if set == Set::Forms {
+            peer.owe(have.filter_map(|form| self.holding.of_form(&form)));
+            let held = need.by_ref().filter_map(|form| self.holding.of_form(&form));
+            peer.need_forms(held.map(|record| record.id()));
+        } else {
+            peer.owe(have.filter_map(|id| self.holding.record(&id)));
+            peer.need(need);
+        }
         peer.next_round_ms = now_ms.saturating_add(ROUND_INTERVAL_MS);
         round.left = round.left.saturating_sub(1);
         round.until_ms = now_ms.saturating_add(ANSWER_MS_MAX);
@@ -355,9 +364,19 @@ impl Exchange {
                 peer.round = Some(round);
             }
             Ok(None) if set == Set::Chain => self.begin_round(&from, Set::All, round.left, now_ms),
+            Ok(None) if set == Set::All && !round.differs && self.holds_other_forms(&from) => {
+                self.begin_round(&from, Set::Forms, round.left, now_ms);
+            }
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "a peer's answer cannot be read"),
         }
+    }
+
+    /// Whether a peer that holds the same records, as a reconciliation has just found, says that it
+    /// holds other bytes. Its word may be a second old: then a question too many is asked.
+    fn holds_other_forms(&self, peer: &NodeId) -> bool {
+        let signal = self.peers.get(peer).and_then(|peer| peer.signal);
+        signal.is_some_and(|(signal, _)| signal.fingerprint != self.holding.fingerprint())
     }
 
     /// Owes new records to every peer but the one that they came from.

@@ -163,7 +163,7 @@ impl Holding {
         &self.parameters
     }
 
-    /// The sum of the ids that are held.
+    /// The sum of what is held.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
@@ -320,9 +320,12 @@ impl Holding {
         if !self.records.get(&record.id()).is_some_and(precedes) {
             return;
         }
-        self.records.insert(record.id(), Arc::clone(&record));
+        let before = self.records.insert(record.id(), Arc::clone(&record));
+        if let Some(before) = before {
+            self.fingerprint = self.fingerprint.without(before.bytes());
+        }
+        self.fingerprint = self.fingerprint.with(record.bytes());
         self.effect = OnceLock::new();
-        self.snapshots = [None, None];
         taken.new.retain(|new| new.id() != record.id());
         taken.new.push(record);
     }
@@ -331,7 +334,7 @@ impl Holding {
     fn place(&mut self, record: &Arc<Record>) -> bool {
         let id = record.id();
         self.records.insert(id, Arc::clone(record));
-        self.fingerprint = self.fingerprint.with(&id);
+        self.fingerprint = self.fingerprint.with(record.bytes());
         self.effect = OnceLock::new();
         self.snapshots = [None, None];
         let envelope = record.envelope();
@@ -417,7 +420,7 @@ impl Holding {
         let Some(record) = self.records.remove(id) else {
             return false;
         };
-        self.fingerprint = self.fingerprint.without(id);
+        self.fingerprint = self.fingerprint.without(record.bytes());
         self.effect = OnceLock::new();
         self.snapshots = [None, None];
         if let Some(ids) = self.unknown.get_mut(&record.envelope().author) {
@@ -460,13 +463,55 @@ impl Holding {
                 CHAIN_KINDS.contains(&record.envelope().kind)
             }),
             Set::All => (all, |_| true),
+            // Asked for so seldom that it is not kept.
+            Set::Forms => return Arc::new(storage(self.records.values().map(|r| form(r)))),
         };
         let make = || {
-            Arc::new(storage(
-                self.records.values().filter(|record| is_in(record)),
-            ))
+            let records = self.records.values().filter(|record| is_in(record));
+            Arc::new(storage(records.map(|record| record.id())))
         };
         Arc::clone(kept.get_or_insert_with(make))
+    }
+
+    /// The record of which `form` is a form, whichever.
+    pub(super) fn of_form(&self, form: &RecordId) -> Option<&Arc<Record>> {
+        let [first, last] = [0, 0xff].map(|filler| {
+            let mut bytes = *form.as_bytes();
+            bytes
+                .iter_mut()
+                .skip(FORM_ID_BYTES)
+                .for_each(|byte| *byte = filler);
+            RecordId::from_bytes(bytes)
+        });
+        self.records
+            .range(first..=last)
+            .next()
+            .map(|(_, record)| record)
+    }
+}
+
+/// So much of its id names a record whose form follows: nobody makes two records that share it.
+const FORM_ID_BYTES: usize = 24;
+
+/// A record in the bytes that are held: the beginning of its id, then that of their digest.
+fn form(record: &Record) -> RecordId {
+    let mut bytes = *record.id().as_bytes();
+    let digest = Digest::of(record.bytes());
+    let tail = bytes.iter_mut().skip(FORM_ID_BYTES);
+    tail.zip(digest.as_bytes())
+        .for_each(|(byte, of)| *byte = *of);
+    RecordId::from_bytes(bytes)
+}
+
+/// What the records mean, without those whose application crashes.
+fn settled(records: &[Arc<Record>], parameters: &mut Parameters) -> Effect {
+    loop {
+        if let Some(effect) = guarded(records, parameters) {
+            return effect;
+        }
+        let culprit = culprit(records.to_vec(), parameters);
+        tracing::error!(record = %culprit, "set aside: applying it crashed");
+        parameters.skip.insert(culprit);
     }
 }
 
@@ -501,11 +546,10 @@ fn culprit(mut records: Vec<Arc<Record>>, parameters: &Parameters) -> RecordId {
     last.expect("there is a last of some").id()
 }
 
-fn storage<'a>(mut records: impl Iterator<Item = &'a Arc<Record>>) -> NegentropyStorageVector {
+fn storage(mut ids: impl Iterator<Item = RecordId>) -> NegentropyStorageVector {
     let mut storage = NegentropyStorageVector::new();
-    let id = |record: &Arc<Record>| Id::from_byte_array(*record.id().as_bytes());
-    records
-        .try_for_each(|record| storage.insert(0, id(record)))
+    let id = |id: RecordId| Id::from_byte_array(*id.as_bytes());
+    ids.try_for_each(|record| storage.insert(0, id(record)))
         .and_then(|()| storage.seal())
         .expect("a new storage is not sealed");
     storage
