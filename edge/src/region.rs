@@ -51,7 +51,9 @@ use verge_sync::digest::Digest;
 use verge_sync::id::{RecordId, RegionId, SiteId, Version};
 use verge_sync::keys::ProviderKey;
 use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
-use verge_sync::net::{Commit, CommitError, Core, Exchange, Holding, Replica};
+use verge_sync::net::{
+    APPLY_TIME_MAX, Caution, Commit, CommitError, Core, Exchange, Holding, Replica,
+};
 use verge_sync::record::effect::{DeployEffect, SiteEffect};
 use verge_sync::record::region::Pin;
 use verge_sync::record::{Author, Deploy, Effect, LogId, Parameters, Record, Slot, effect};
@@ -146,7 +148,12 @@ impl RegionView {
         };
         let holding = Holding::new(&records, parameters, kinds::table());
         let mut holding = holding.ok_or(OpenError::NoRegion("no first step"))?;
-        holding.settle();
+        let caution = Caution {
+            store: &store,
+            release: env!("CARGO_PKG_VERSION"),
+            time_max: APPLY_TIME_MAX,
+        };
+        caution.settle(&mut holding)?;
         let node = holding.effect().nodes.get(&keys.node());
         let node = node.ok_or(OpenError::NotAMember)?;
         if !node.is_member {

@@ -126,22 +126,30 @@ impl Holding {
         self.effect = OnceLock::new();
     }
 
+    /// These records have no effect here, since applying one of them ended the process.
+    pub(super) fn set_aside(&mut self, ids: impl IntoIterator<Item = RecordId>) {
+        self.parameters.skip.extend(ids);
+        self.effect = OnceLock::new();
+    }
+
+    /// Applies what is held without these records, for nothing but to see whether that has an end.
+    pub(super) fn try_without(&self, left_out: &[RecordId]) {
+        let mut parameters = self.parameters.clone();
+        parameters.skip.extend(left_out);
+        let records: Vec<Arc<Record>> = self.records.values().cloned().collect();
+        drop(settled(&records, &mut parameters));
+    }
+
     /// Works out what holds, if that is not known; a record whose application crashes is set aside
     /// for that, and still held and passed on: another release may know better.
     ///
     /// # Panics
     /// If step 0 alone crashes: then nothing can hold.
     pub fn settle(&mut self) {
-        while self.effect.get().is_none() {
+        if self.effect.get().is_none() {
             let records: Vec<Arc<Record>> = self.records.values().cloned().collect();
-            match guarded(&records, &self.parameters) {
-                Some(effect) => self.effect = OnceLock::from(Arc::new(effect)),
-                None => {
-                    let culprit = culprit(records, &self.parameters);
-                    tracing::error!(record = %culprit, "set aside: applying it crashed");
-                    self.parameters.skip.insert(culprit);
-                }
-            }
+            let effect = settled(&records, &mut self.parameters);
+            self.effect = OnceLock::from(Arc::new(effect));
         }
     }
 

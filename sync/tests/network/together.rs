@@ -4,7 +4,7 @@ use crate::member::{Member, in_step, introduce};
 use crate::scene::{Scene, deploy_body, provider_key, seed, with_site};
 use verge_sync::record::{
     Author, AuthorRule, Effect, Kind, KindRow, KindTable, Parameters, Record, RemovalList,
-    SubjectRule,
+    SubjectRule, Trap,
 };
 use verge_sync::store::Row;
 
@@ -104,7 +104,7 @@ async fn a_record_that_crashes_a_release_is_set_aside_and_the_region_goes_on() {
     let poison = trap.id();
     let bytes = trap.bytes().to_vec();
     let planted = Parameters {
-        trap: Some(poison),
+        trap: Some(Trap::Panic(poison)),
         ..scene.parameters.clone()
     };
     let mut members = Vec::new();

@@ -54,7 +54,36 @@ pub struct Parameters {
     pub skip: BTreeSet<RecordId>,
     /// A record whose application crashes, for tests of what then happens.
     #[doc(hidden)]
-    pub trap: Option<RecordId>,
+    pub trap: Option<Trap>,
+}
+
+/// What applying a planted record does.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trap {
+    /// It panics.
+    Panic(RecordId),
+    /// It ends the process.
+    Abort(RecordId),
+    /// It has no end.
+    Endless(RecordId),
+}
+
+impl Trap {
+    /// Panics, if it is set for the record.
+    fn spring(self, id: RecordId) {
+        let (Self::Panic(of) | Self::Abort(of) | Self::Endless(of)) = self;
+        if of != id {
+            return;
+        }
+        match self {
+            Self::Panic(_) => unreachable!("a trap was set for this record"),
+            Self::Abort(_) => std::process::abort(),
+            Self::Endless(_) => loop {
+                std::thread::park();
+            },
+        }
+    }
 }
 
 impl Parameters {
@@ -195,10 +224,11 @@ impl<'a> RecordSet<'a> {
             .iter()
             .filter(|record| record.region() == parameters.region)
         {
-            assert!(
-                parameters.trap != Some(record.id()) || parameters.skip.contains(&record.id()),
-                "a trap was set for this record"
-            );
+            if let Some(trap) = parameters.trap
+                && !parameters.skip.contains(&record.id())
+            {
+                trap.spring(record.id());
+            }
             let kept = known.entry(record.id()).or_insert(record);
             if record.precedes(kept) {
                 *kept = record;
