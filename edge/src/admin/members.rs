@@ -645,7 +645,7 @@ fn record_lines(effect: &Effect, record: &Record) -> Vec<String> {
     for before in &envelope.predecessors {
         lines.push(format!("follows       {before}"));
     }
-    lines.push(format!("signed by     {}", hex(&record.signature().key)));
+    lines.push(format!("signed by     {}", hex(record.signer())));
     lines.push(format!("bytes         {}", record.bytes().len()));
     match record.body() {
         Ok(Body::Foreign) => {

@@ -92,7 +92,7 @@ impl RegionView {
 /// Whether a record in an account's name is signed by a key that signs for it.
 pub(super) fn check_own_key(effect: &Effect, record: &Record) -> Result<(), WriteError> {
     let id = record.envelope().author.account();
-    let key = &record.signature().key;
+    let key = record.signer();
     match effect.accounts.get(&id) {
         Some(account) if !account.signing_keys().any(|own| own == key) => {
             Err(WriteError::OtherKey {

@@ -21,13 +21,14 @@ use std::sync::{Arc, OnceLock};
 /// Kinds that say who belongs.
 const CHAIN_KINDS: [Kind; 3] = [Kind::REGION, Kind::VOTE, Kind::NODE];
 /// Records that are kept at one place, besides those that others follow.
-const KEPT_AT_PLACE: usize = 2;
+const KEPT_AT_PLACE: u32 = 2;
 /// Records of kinds without a row that are kept for one author, those of the lowest ids: what a later
 /// release may need, and 8 MiB at most from one rogue member.
 const UNKNOWN_PER_AUTHOR_MAX: usize = 4_096;
 
-/// Where a record stands, as a digest: 32 bytes instead of 150.
-type Place = Digest;
+/// Where a record stands, as the beginning of a digest: 16 bytes instead of 150. Two places that share
+/// it cost a look too many.
+type Place = [u8; 16];
 
 /// Checks the signature of a record.
 pub type Verify = fn(&Record) -> Result<(), SignatureError>;
@@ -38,8 +39,8 @@ pub struct Holding {
     parameters: Parameters,
     kinds: KindTable,
     records: BTreeMap<RecordId, Arc<Record>>,
-    /// Every record that is not of an unknown kind, by place, the lowest id of each first.
-    places: BTreeSet<(Place, RecordId)>,
+    /// How many records stand at each place, but for those of unknown kinds.
+    places: HashMap<Place, u32>,
     /// Of kinds without a row, by author.
     unknown: BTreeMap<AuthorId, BTreeSet<RecordId>>,
     grounds: Grounds,
@@ -85,7 +86,7 @@ impl Holding {
             kinds,
             records: BTreeMap::new(),
             verify: Record::verify,
-            places: BTreeSet::new(),
+            places: HashMap::new(),
             unknown: BTreeMap::new(),
             effect: OnceLock::new(),
             aside: Aside::default(),
@@ -351,11 +352,10 @@ impl Holding {
             of_author.insert(id);
             return of_author.len() > UNKNOWN_PER_AUTHOR_MAX;
         }
-        let place = place_of(record);
-        self.places.insert((place, id));
-        let lowest = RecordId::from_bytes([0; 32]);
-        let held = self.places.range((place, lowest)..);
-        held.take_while(|(of, _)| *of == place).count() > KEPT_AT_PLACE
+        let count = self.places.entry(beginning(place_of(record)));
+        let count = count.or_insert(0);
+        *count += 1;
+        *count > KEPT_AT_PLACE
     }
 
     fn may_make_a_step_count(&self, record: &Record) -> bool {
@@ -395,17 +395,25 @@ impl Holding {
 
     /// What is held beyond the limits and is not followed by anything held.
     fn too_many(&self) -> Vec<RecordId> {
+        let mut crowded: Vec<(Digest, RecordId)> = self
+            .records
+            .values()
+            .filter(|record| !self.is_unknown(record))
+            .map(|record| (place_of(record), record.id()))
+            .filter(|(place, _)| {
+                let count = self.places.get(&beginning(*place));
+                count.is_some_and(|count| *count > KEPT_AT_PLACE)
+            })
+            .collect();
+        // The lowest id of each place first.
+        crowded.sort_unstable();
         let mut beaten: HashSet<RecordId> = HashSet::new();
-        let mut at = None;
-        for (place, id) in &self.places {
-            let count = match at {
-                Some((of, count)) if of == place => count + 1,
-                _ => 1,
-            };
-            at = Some((place, count));
-            if count > KEPT_AT_PLACE {
-                beaten.insert(*id);
-            }
+        for at_place in crowded.chunk_by(|(one, _), (other, _)| one == other) {
+            let others = at_place
+                .iter()
+                .zip(0..)
+                .filter(|(_, at)| *at >= KEPT_AT_PLACE);
+            beaten.extend(others.map(|((_, id), _)| *id));
         }
         if !beaten.is_empty() {
             // A step that counts is what most providers have agreed on, whatever its author says since.
@@ -434,7 +442,9 @@ impl Holding {
         if let Some(ids) = self.unknown.get_mut(&record.envelope().author) {
             ids.remove(id);
         }
-        self.places.remove(&(place_of(&record), *id));
+        if !self.is_unknown(&record) {
+            self.leave_place(&record);
+        }
         let before = taken.new.len();
         taken.new.retain(|new| new.id() != *id);
         if taken.new.len() == before {
@@ -448,6 +458,16 @@ impl Holding {
             Kind::TOMBSTONE,
         ];
         !ends.contains(&record.envelope().kind) && !self.is_unknown(&record)
+    }
+
+    fn leave_place(&mut self, record: &Record) {
+        let place = beginning(place_of(record));
+        if let Some(count) = self.places.get_mut(&place) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.places.remove(&place);
+            }
+        }
     }
 
     /// Judges all that is held by what is held, and drops what no longer rests on anything.
@@ -563,7 +583,7 @@ fn storage(mut ids: impl Iterator<Item = RecordId>) -> NegentropyStorageVector {
     storage
 }
 
-fn place_of(record: &Record) -> Place {
+fn place_of(record: &Record) -> Digest {
     let envelope = record.envelope();
     // Of fixed lengths but for the subject, which is last.
     let parts: [&[u8]; 5] = [
@@ -574,4 +594,9 @@ fn place_of(record: &Record) -> Place {
         &envelope.subject,
     ];
     Digest::of(&parts.concat())
+}
+
+fn beginning(place: Digest) -> Place {
+    let beginning = place.as_bytes().first_chunk();
+    *beginning.expect("a digest has 32 bytes")
 }

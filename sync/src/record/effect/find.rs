@@ -137,12 +137,14 @@ impl Effect {
     /// The record, if it is known.
     #[must_use]
     pub fn record(&self, id: &RecordId) -> Option<&Arc<Record>> {
-        self.index.known.get(id)
+        let known = &self.index.known;
+        let at = known.binary_search_by_key(id, |record| record.id()).ok()?;
+        known.get(at)
     }
 
-    /// Every record that is known, in no order.
+    /// Every record that is known, by id.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.index.known.values()
+        self.index.known.iter()
     }
 
     /// The author's own record of a subject at `sequence` of `epoch`, or the last after it, whatever
@@ -157,7 +159,7 @@ impl Effect {
         let own = self
             .index
             .known
-            .values()
+            .iter()
             .map(|record| (record.envelope(), record.id()));
         own.filter(|(envelope, id)| {
             (envelope.kind, envelope.subject.as_slice()) == (kind, subject)
