@@ -85,6 +85,8 @@ pub struct Listen {
     pub nodes: Vec<SocketAddr>,
     /// Where the other nodes find this one; empty for the addresses of its interfaces.
     pub public_nodes: Vec<String>,
+    /// Where other nodes are looked for that are not at the addresses of their records.
+    pub known_nodes: Vec<String>,
     /// Where visitors find this node's HTTPS, as the other nodes are told; empty for the addresses
     /// that it listens on, with [`Listen::public_https_port`].
     pub public_https: Vec<String>,
@@ -296,6 +298,7 @@ impl Default for Listen {
                 any(4420),
             ],
             public_nodes: Vec::new(),
+            known_nodes: Vec::new(),
             public_https: Vec::new(),
             public_https_port: None,
             public_ssh_port: None,
@@ -524,6 +527,7 @@ impl Config {
         for (key, places) in [
             ("listen.public_nodes", places),
             ("listen.public_https", visited),
+            ("listen.known_nodes", &self.listen.known_nodes),
         ] {
             if places.len() > ADDRESSES_MAX || !places.iter().all(is_place) {
                 return wrong(key, why);
@@ -703,6 +707,10 @@ mod tests {
             (
                 "[listen]\npublic_nodes = [\"example.org\"]",
                 "listen.public_nodes: name at most 8",
+            ),
+            (
+                "[listen]\nknown_nodes = [\"example.org\"]",
+                "listen.known_nodes: name at most 8",
             ),
             (
                 "[listen]\nlan_host = \"verge.example\"",

@@ -10,7 +10,7 @@ mod torture;
 use crate::membership::Ticket;
 use crate::proxy_protocol::{ProxyHeaderError, read_header};
 use crate::ssh_key::SshKeyDigest;
-use crate::{accounting, admin, attribution, certificates, http, receive};
+use crate::{accounting, admin, attribution, certificates, http, receive, signing};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use verge_builder::{Job, Line};
@@ -61,6 +61,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("rule_sections", http::fuzzing::site::rule_sections),
     ("seals", accounting::seal::seals),
     ("settings", verge_builder::fuzzing::settings),
+    ("sign_lines", signing::fuzzing::sign_lines),
     ("ssh_commands", receive::fuzzing::ssh_commands),
     ("ssh_keys", ssh_keys),
     ("ssh_signatures", ssh_signatures),

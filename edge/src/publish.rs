@@ -4,6 +4,7 @@
 //! A crash before the record leaves only blobs that nothing names; the next collection removes
 //! them. One publication of a site runs at a time, and only so many builds of all sites.
 
+mod drafted;
 mod rebuild;
 mod rollback;
 
@@ -13,8 +14,10 @@ pub use rollback::RollBackError;
 use crate::build_child::{BuildChild, BuildChildError};
 use crate::config;
 use crate::receive::{Bundled, HistoryError, PushedHistory};
-use crate::region::{RegionView, WriteError};
+use crate::region::{RegionView, Signer, SiteHistory, WriteError, is_about, signed_deploy};
+use crate::signing::Signing;
 use crate::site_turns::SiteTurns;
+use drafted::Drafted;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
@@ -24,7 +27,7 @@ use verge_sync::content::{Thrift, bytes_max};
 use verge_sync::digest::Digest;
 use verge_sync::id::{AccountId, ContentDigest, SiteId, Version};
 use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
-use verge_sync::record::{Cause, Deploy, GitSource};
+use verge_sync::record::{Cause, Deploy, Draft, GitSource, Kind, Record};
 use verge_sync::store::scrub::recheck;
 use verge_sync::store::{BlobPin, Staged, Store, StoreError};
 
@@ -38,6 +41,7 @@ pub struct Publishing {
     builds: BuildChild,
     slots: Semaphore,
     turns: SiteTurns,
+    drafted: Drafted,
 }
 
 /// What is to be published.
@@ -55,6 +59,8 @@ pub struct Publication {
     pub history: Option<PushedHistory>,
     /// What caused it.
     pub cause: Cause,
+    /// Who signs it.
+    pub signing: Signing,
 }
 
 /// How a publication ended well.
@@ -123,6 +129,11 @@ pub enum PublishError {
         /// What it came to.
         found: ContentDigest,
     },
+    /// What was signed is another commit.
+    #[error(
+        "the line was signed for another commit than the one that is pushed: run `verge deploy` again; nothing was published"
+    )]
+    OtherCommit,
     /// The store said no.
     #[error(
         "the node could not keep the new version: {0}; nothing was published, the last version is still served"
@@ -157,6 +168,7 @@ impl Publishing {
             builds,
             slots,
             turns: SiteTurns::default(),
+            drafted: Drafted::default(),
         }
     }
 
@@ -189,7 +201,17 @@ impl Publishing {
         wanted: Option<ContentDigest>,
         log: &mpsc::Sender<String>,
     ) -> Result<Published, PublishError> {
-        self.region.check_may_deploy(publication.site)?;
+        let signer = match &publication.signing {
+            Signing::Node => Signer::Member,
+            Signing::Ask | Signing::Signed(_) => Signer::Account,
+        };
+        self.region.check_may_deploy(publication.site, signer)?;
+        if let Signing::Signed(record) = &publication.signing {
+            match record.envelope().kind {
+                Kind::DEPLOY => return self.publish_signed(&publication, record).await,
+                _ => self.take_in(publication.site, record).await?,
+            }
+        }
         let source = self.checked_source(&publication.source)?;
         let _turn = self.turns.turn(publication.site).await;
         let _slot = self
@@ -214,7 +236,7 @@ impl Publishing {
             return Err(PublishError::OtherContent { wanted, found });
         }
         self.check_quota(publication.site, &built)?;
-        let _pin = self.keep(&built, staging.path().to_owned()).await?;
+        let pin = self.keep(&built, staging.path().to_owned()).await?;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let history = publication.history.as_ref();
         let bundled = match history {
@@ -223,9 +245,71 @@ impl Publishing {
         };
         let body = self.deploy_body(&publication, &built, bundled.as_ref());
         let based_on = history.map(PushedHistory::based_on);
-        self.region.deploy(publication.site, body, based_on).await?;
+        let put = self.region.deploy(publication.site, body, based_on, signer);
+        let put = put.await;
+        if let Some(draft) = asked_for(&put, signer) {
+            let kept = (pin, bundled);
+            self.drafted
+                .keep(publication.site, draft.id(), built.clone(), kept);
+        }
+        put?;
         tracing::info!(site = %publication.site.short(), version = %built.version.short(), took_ms, "deployed");
         Ok(Published::Deployed(built))
+    }
+
+    /// A deploy that was made ready here before, and that a key of its account has signed since.
+    async fn publish_signed(
+        &self,
+        publication: &Publication,
+        record: &Record,
+    ) -> Result<Published, PublishError> {
+        let (site, deploy) = signed_deploy(record).ok_or(WriteError::NotAllowedIn)?;
+        if site != publication.site {
+            return Err(WriteError::OtherSite.into());
+        }
+        let signed = deploy.git.as_ref().map(|git| git.commit.as_slice());
+        let pushed = publication.commit.as_deref().and_then(commit_bytes);
+        if signed != pushed.as_deref() {
+            return Err(PublishError::OtherCommit);
+        }
+        let history = publication.history.as_ref();
+        let based_on = history.map(PushedHistory::based_on);
+        self.put_signed(record, based_on).await
+    }
+
+    /// Puts the version of a signed deploy in place, which was made ready here before.
+    ///
+    /// # Errors
+    /// [`WriteError::NotAskedFor`] if it was not; [`PublishError`]. The version in place stays.
+    pub async fn put_signed(
+        &self,
+        record: &Record,
+        based_on: Option<&SiteHistory>,
+    ) -> Result<Published, PublishError> {
+        let (site, deploy) = signed_deploy(record).ok_or(WriteError::NotAllowedIn)?;
+        self.region.check_signed(record, site)?;
+        let _turn = self.turns.turn(site).await;
+        let built = self.drafted.find(&record.id());
+        let built = built.ok_or(WriteError::NotAskedFor)?;
+        let (store, version) = (self.store.clone(), deploy.version);
+        let checked = tokio::task::spawn_blocking(move || whole(&store, version));
+        checked
+            .await
+            .map_err(|panic| PublishError::NotWhole(panic.to_string()))??;
+        let signed = self.region.deploy_signed(record.clone(), based_on);
+        signed.await?;
+        self.drafted.forget(&record.id());
+        tracing::info!(site = %site.short(), version = %version.short(), "deployed, signed by its account");
+        Ok(Published::Deployed(built))
+    }
+
+    /// Another record that was to be signed before the site can be published, such as a new epoch.
+    async fn take_in(&self, site: SiteId, record: &Record) -> Result<(), PublishError> {
+        if !is_about(&self.region.effect(), record, site) {
+            return Err(WriteError::OtherSite.into());
+        }
+        self.region.add_record(record.clone()).await?;
+        Ok(())
     }
 
     /// The source by the name without links that was checked: a link could be turned round later.
@@ -387,6 +471,17 @@ impl Publishing {
             .map_err(|panic| PublishError::NotWhole(panic.to_string()))??;
         Ok(pin)
     }
+}
+
+/// The deploy that waits for a signature of its account, if that is how `put` has ended.
+fn asked_for(put: &Result<(), WriteError>, signer: Signer) -> Option<&Draft> {
+    match put {
+        Err(WriteError::ToSign(draft)) if signer == Signer::Account => {
+            Some(draft).filter(|draft| draft.envelope.kind == Kind::DEPLOY)
+        }
+        _ => None,
+    }
+    .map(AsRef::as_ref)
 }
 
 /// The bytes of a commit's name.

@@ -1,9 +1,9 @@
 //! What a push means to this node: who may, and what becomes of the commit.
 
 use crate::admin::api::Api;
-use crate::publish::Publication;
+use crate::publish::{Publication, PublishError};
 use crate::receive::{BoxFuture, Grant, Publisher, PushedCommit};
-use crate::region::{SiteHistory, naming};
+use crate::region::{SiteHistory, WriteError, naming};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -11,7 +11,7 @@ use verge_builder::Source;
 use verge_sync::Digest;
 use verge_sync::content::Repairs;
 use verge_sync::id::{AccountId, SiteId};
-use verge_sync::record::Cause;
+use verge_sync::record::{Cause, Draft};
 use verge_sync::store::Store;
 
 /// The node behind the SSH door.
@@ -85,13 +85,31 @@ impl Publisher for Pushes {
                 commit: Some(push.commit),
                 history: push.history,
                 cause: Cause::Push,
+                signing: push.signing,
             };
             match api.publishing.publish(publication, &log).await {
                 Ok(published) => Ok(api.last_lines(push.site, &published).await),
+                Err(PublishError::Record(WriteError::ToSign(draft))) => Err(unsigned(&api, &draft)),
                 Err(error) => Err(vec![error.to_string()]),
             }
         })
     }
+}
+
+/// What a push waits for that a key has to sign first, which is not on the node.
+fn unsigned(api: &Api, draft: &Draft) -> Vec<String> {
+    let why = if api.is_for_provider(draft) {
+        "the site has had all deploys of its epoch, and the provider's key, which is not on this \
+         node, has to sign that the next one begins. Hand the last line to the node's steward \
+         (`verge provider sign`, then `verge record add`), and push again"
+    } else {
+        "nothing was published yet: a key of the account has to sign the last line. `verge deploy \
+         --sign-with KEY` does all of that; by hand: `verge account sign --key KEY LINE`, then \
+         push again with `-o verge-record=` and what that prints"
+    };
+    let mut lines = vec![why.to_owned()];
+    lines.extend(api.to_sign_lines(draft));
+    lines
 }
 
 fn hex(bytes: &[u8]) -> String {

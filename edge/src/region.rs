@@ -8,6 +8,7 @@ mod adding;
 mod carry;
 mod certify;
 mod describe;
+mod handed;
 mod history;
 mod inspect;
 mod kinds;
@@ -27,6 +28,7 @@ mod write;
 pub use adding::Added;
 pub use carry::Carried;
 pub use describe::{AccountLine, SiteLine, hosts, label as site_label, sites};
+pub(crate) use handed::{is_about, signed_deploy};
 pub use history::{GIT_SEQUENCE_BYTES_MAX, OtherTip, SEQUENCE_BUNDLES_MAX, SiteHistory};
 pub use inspect::{RecordCheck, RecordDamage};
 pub use left::left_versions;
@@ -36,7 +38,7 @@ pub use status::{
     PendingStep, Status, author_name, changes, pending_steps, provider_name, subject_name,
 };
 pub use verge_sync::record::body::Zones;
-pub use write::{NewSite, WriteError};
+pub use write::{AccountEdit, NewSite, Signer, WriteError};
 
 use crate::certificates::named_bundles;
 use crate::node_keys::NodeKeys;
@@ -49,7 +51,9 @@ use verge_sync::digest::Digest;
 use verge_sync::id::{RecordId, RegionId, SiteId, Version};
 use verge_sync::keys::ProviderKey;
 use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
-use verge_sync::net::{Commit, CommitError, Core, Exchange, Holding, Replica};
+use verge_sync::net::{
+    APPLY_TIME_MAX, Caution, Commit, CommitError, Core, Exchange, Holding, Replica,
+};
 use verge_sync::record::effect::{DeployEffect, SiteEffect};
 use verge_sync::record::region::Pin;
 use verge_sync::record::{Author, Deploy, Effect, LogId, Parameters, Record, Slot, effect};
@@ -144,7 +148,12 @@ impl RegionView {
         };
         let holding = Holding::new(&records, parameters, kinds::table());
         let mut holding = holding.ok_or(OpenError::NoRegion("no first step"))?;
-        holding.settle();
+        let caution = Caution {
+            store: &store,
+            release: env!("CARGO_PKG_VERSION"),
+            time_max: APPLY_TIME_MAX,
+        };
+        caution.settle(&mut holding)?;
         let node = holding.effect().nodes.get(&keys.node());
         let node = node.ok_or(OpenError::NotAMember)?;
         if !node.is_member {
@@ -378,6 +387,7 @@ impl RegionView {
             is_stale: false,
             node: Author::node(&self.keys.seed, region, (self.log, numbers.node)),
             provider,
+            account: None,
         }
     }
 }
@@ -434,6 +444,8 @@ struct Turn<'a> {
     is_stale: bool,
     node: Author,
     provider: Author,
+    /// The account whose own key is to sign, in a turn that asks for that.
+    account: Option<Author>,
 }
 
 impl Turn<'_> {

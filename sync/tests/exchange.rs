@@ -9,7 +9,7 @@ use scene::{Scene, account_body, deploy_body, seed, slot, with_site};
 use std::sync::Arc;
 use verge_sync::net::{Exchange, Fault, Holding, Message, ROUND_INTERVAL_MS};
 use verge_sync::record::{
-    Account, Author, Body, Draft, Envelope, Kind, LogId, Site, Subject, UserKey,
+    Account, Author, Body, Draft, Envelope, Kind, LogId, Record, Site, Subject, UserKey,
 };
 use verge_sync::{AccountId, NodeId, RecordId, SiteId};
 
@@ -178,11 +178,8 @@ fn a_new_node_is_sent_each_record_once() {
     assert!(waiting_count < 100, "{waiting_count} waited aside");
 }
 
-/// A publisher with two keys signs one deploy with each: two forms of one id, one at each of two
-/// nodes. Each kept its own, and what it means rests on the key.
-#[test]
-fn two_forms_of_one_record_come_to_one() {
-    let mut scene = Scene::new(2);
+/// What two keys of one account make of one deploy: two forms of one id.
+fn two_forms(scene: &mut Scene) -> [Record; 2] {
     let key = |n: u8| ed25519_dalek::SigningKey::from_bytes(&[n; 32]);
     let public = |n: u8| UserKey::Signing(key(n).verifying_key().to_bytes());
     let account = scene.account(
@@ -196,23 +193,63 @@ fn two_forms_of_one_record_come_to_one() {
     let mut author = Author::account_key(account, key(1), scene.region, (LogId([8; 8]), 0));
     let body = deploy_body("x", account, 0);
     let draft = author.draft_deploy(&scene.effect(), site, body).unwrap();
-    for swapped in [false, true] {
-        let mut sides = [0, 1].map(|number| node(&scene, number));
-        let ids = [seed(0).node_id(), seed(1).node_id()];
-        sides[0].connect(ids[1], 0);
-        sides[1].connect(ids[0], 0);
-        for (side, number) in sides.iter_mut().zip(if swapped { [1, 2] } else { [2, 1] }) {
-            assert_eq!(side.write([draft.sign(&key(number)).unwrap()]).new.len(), 1);
-        }
-        for now_ms in (0..1_000).step_by(20) {
-            for from in [0, 1] {
-                for bytes in said(&mut sides[from], ids[1 - from], now_ms) {
-                    sides[1 - from].hear(&ids[from], &bytes).unwrap();
-                }
+    [1, 2].map(|number| draft.sign(&key(number)).unwrap())
+}
+
+/// All that two nodes say to each other, up to a time.
+fn talk(sides: &mut [Exchange; 2], ids: [NodeId; 2], (from_ms, until_ms): (u64, u64)) {
+    for now_ms in (from_ms..until_ms).step_by(20) {
+        for from in [0, 1] {
+            sides[from].turn(now_ms);
+            while let Some(bytes) = sides[from].next_out(&ids[1 - from], now_ms) {
+                sides[1 - from].hear(&ids[from], &bytes).unwrap();
             }
         }
-        let held = |side: &Exchange| side.holding().record(&draft.id()).unwrap().clone();
-        assert_eq!(held(&sides[0]), held(&sides[1]));
-        assert!(sides[0].holding().effect() == sides[1].holding().effect());
+    }
+}
+
+fn are_one(sides: &[Exchange; 2], id: RecordId) -> bool {
+    let held = |side: &Exchange| side.holding().record(&id).unwrap().clone();
+    let [one, other] = sides;
+    one.holding().fingerprint() == other.holding().fingerprint()
+        && held(one) == held(other)
+        && one.holding().effect() == other.holding().effect()
+}
+
+/// A publisher with two keys signs one deploy with each, one at each of two nodes. Each kept its own,
+/// and what it means rests on the key.
+#[test]
+fn two_forms_of_one_record_come_to_one() {
+    let mut scene = Scene::new(2);
+    let forms = two_forms(&mut scene);
+    let ids = [seed(0).node_id(), seed(1).node_id()];
+    for swapped in [false, true] {
+        let mut sides = [0, 1].map(|number| node(&scene, number));
+        sides[0].connect(ids[1], 0);
+        sides[1].connect(ids[0], 0);
+        for (side, number) in sides.iter_mut().zip(if swapped { [0, 1] } else { [1, 0] }) {
+            assert_eq!(side.write([forms[number].clone()]).new.len(), 1);
+        }
+        talk(&mut sides, ids, (0, 1_000));
+        assert!(are_one(&sides, forms[0].id()), "swapped {swapped}");
+    }
+}
+
+/// The same on two sides of a partition: a reconciliation of ids alone finds nothing that differs.
+#[test]
+fn two_forms_come_to_one_when_nodes_meet_that_have_them() {
+    let mut scene = Scene::new(2);
+    let forms = two_forms(&mut scene);
+    let ids = [seed(0).node_id(), seed(1).node_id()];
+    for swapped in [false, true] {
+        let mut sides = [0, 1].map(|number| node(&scene, number));
+        for (side, number) in sides.iter_mut().zip(if swapped { [0, 1] } else { [1, 0] }) {
+            assert_eq!(side.write([forms[number].clone()]).new.len(), 1);
+        }
+        assert!(!are_one(&sides, forms[0].id()));
+        sides[0].connect(ids[1], 0);
+        sides[1].connect(ids[0], 0);
+        talk(&mut sides, ids, (0, ROUND_INTERVAL_MS + 2_000));
+        assert!(are_one(&sides, forms[0].id()), "swapped {swapped}");
     }
 }

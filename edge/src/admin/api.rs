@@ -16,9 +16,9 @@ use crate::membership::InviteError;
 use crate::publish::{Publication, PublishError, Published, Publishing, RollBackError};
 use crate::receipts::Receipts;
 use crate::receive::Histories;
-use crate::region::{self, NewSite, RegionView, Status, WriteError, naming};
-use crate::signing;
-use crate::ssh_key::{SshKeyDigest, SshKeyError};
+use crate::region::{self, AccountEdit, NewSite, RegionView, Signer, Status, WriteError, naming};
+use crate::signing::{self, Signing};
+use crate::ssh_key::{SshKeyDigest, SshKeyError, parse_signing_key};
 use crate::verify::{Verification, VerifyError};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -34,7 +34,7 @@ use verge_sync::content::Repairs;
 use verge_sync::digest::Digest;
 use verge_sync::id::RecordId;
 use verge_sync::record::effect::SiteEffect;
-use verge_sync::record::{Body, Cause, Draft, Effect};
+use verge_sync::record::{Actors, Body, Cause, Draft, Effect, UserKey};
 use verge_sync::store::{Store, StoreError, write_file_durably};
 
 /// Connections at once: a steward and a few scripts.
@@ -159,8 +159,11 @@ pub(super) enum ApiError {
 /// What is to be done with the line that came before.
 const UNSIGNED: &str = "the provider's key is not on this node: nothing was done yet. Sign the last line where the key is, `verge provider sign --key FILE LINE`, and take in what that prints: `verge record add LINE`";
 
+/// The same, where an account signs for itself.
+const UNSIGNED_BY_ACCOUNT: &str = "nothing was done yet: a key of the account has to sign the last line. `verge account sign --key KEY LINE` does where the key is, and `verge record add LINE` takes in what that prints; with `--sign-with KEY` this command does both";
+
 impl ApiError {
-    /// The record that the provider's key has to sign first, if that is why.
+    /// The record that a key which is not here has to sign first, if that is why.
     fn to_sign(&self) -> Option<&Draft> {
         match self {
             Self::Write(WriteError::ToSign(draft))
@@ -244,9 +247,17 @@ async fn answer(stream: UnixStream, api: &Api, token: &str) -> std::io::Result<(
     let carry_out = async {
         let done = api.carry_out(request, log.clone()).await;
         if let Some(draft) = done.as_ref().err().and_then(ApiError::to_sign) {
-            api.ask_for_signature(draft, &log).await;
+            for text in api.to_sign_lines(draft) {
+                say(&log, text).await;
+            }
             drop(log);
-            return Err(UNSIGNED.to_owned());
+            let is_for_provider = api.is_for_provider(draft);
+            let unsigned = if is_for_provider {
+                UNSIGNED
+            } else {
+                UNSIGNED_BY_ACCOUNT
+            };
+            return Err(unsigned.to_owned());
         }
         drop(log);
         done.map_err(|error| error.to_string())
@@ -273,33 +284,38 @@ async fn write_line(writer: &mut OwnedWriteHalf, reply: &Reply) -> std::io::Resu
 impl Api {
     async fn carry_out(&self, request: Request, log: Log) -> Result<(), ApiError> {
         match request {
-            Request::AccountAdd { name, ssh_keys } => {
-                let keys = parse_keys(&ssh_keys)?;
-                self.region.add_account(&name, &keys).await?;
+            Request::AccountAdd {
+                name,
+                ssh_keys,
+                signing_keys,
+            } => {
+                let keys = parse_keys(&ssh_keys, &signing_keys)?;
+                self.region.add_account(&name, keys).await?;
                 say(&log, format!("account {name} added")).await;
                 Ok(())
             }
-            Request::AccountSet { name, change } => self.set_account(&name, change, &log).await,
+            Request::AccountSet {
+                name,
+                change,
+                signer,
+            } => self.set_account(&name, change, signer, &log).await,
             Request::AccountList => self.list_accounts(&log).await,
             Request::SiteCreate { name, owner, hosts } => {
-                self.region
-                    .create_site(NewSite {
-                        name: name.clone(),
-                        owner,
-                        hosts: hosts.clone(),
-                    })
-                    .await?;
-                self.look_for_proofs(&name, &hosts, &log).await;
-                self.show_site(&name, &log).await;
-                Ok(())
+                let site = NewSite { name, owner, hosts };
+                self.create_site(site, &log).await
             }
             Request::SiteList => self.list_sites(&log).await,
             Request::SiteSet { name, change } => self.set_site(&name, change, &log).await,
             Request::SiteVersions { name } => self.list_versions(&name, &log).await,
             Request::SiteUptime { name } => self.show_uptime(&name, &log).await,
             Request::SiteRollback { name, version } => self.roll_back(&name, version, &log).await,
-            Request::SiteReset { name, version } => {
-                self.region.reset_site(&name, version.as_deref()).await?;
+            Request::SiteReset {
+                name,
+                version,
+                signer,
+            } => {
+                let reset = self.region.reset_site(&name, version.as_deref(), signer);
+                reset.await?;
                 let text = format!("site {name} begins anew; what was deployed before is void");
                 say(&log, text).await;
                 Ok(())
@@ -309,7 +325,11 @@ impl Api {
                 say(&log, format!("site {name} is deleted and no longer served")).await;
                 Ok(())
             }
-            Request::Deploy { site, folder } => self.deploy(&site, folder, log).await,
+            Request::Deploy {
+                site,
+                folder,
+                signer,
+            } => self.deploy(&site, folder, signer, log).await,
             Request::Takedown {
                 target,
                 reason,
@@ -328,38 +348,72 @@ impl Api {
         }
     }
 
-    /// Shows what the provider's key, which is not here, has to sign, as the last line.
-    async fn ask_for_signature(&self, draft: &Draft, log: &Log) {
+    async fn create_site(&self, site: NewSite, log: &Log) -> Result<(), ApiError> {
+        self.region.create_site(site.clone()).await?;
+        self.look_for_proofs(&site.name, &site.hosts, log).await;
+        self.show_site(&site.name, log).await;
+        Ok(())
+    }
+
+    /// What a key that is not here has to sign, in words, and as the last line.
+    #[must_use]
+    pub fn to_sign_lines(&self, draft: &Draft) -> Vec<String> {
         let effect = self.region.effect();
         let body = Body::decode(draft.envelope.kind, &draft.body);
         let body = body.unwrap_or(Body::Foreign);
-        for text in signing::words(&draft.envelope, &body) {
-            say(log, text).await;
-        }
+        let mut lines = signing::words(&draft.envelope, &body);
         if let Some(name) = region::subject_name(&effect, &draft.envelope) {
-            say(log, format!("that is   {name}")).await;
+            lines.push(format!("that is   {name}"));
         }
-        say(log, signing::ToSignLine(draft.clone()).to_string()).await;
+        lines.push(signing::ToSignLine(draft.clone()).to_string());
+        lines
+    }
+
+    /// Whether a provider's key is asked for, and not one of an account.
+    #[must_use]
+    pub fn is_for_provider(&self, draft: &Draft) -> bool {
+        let effect = self.region.effect();
+        effect.chain.knows(&draft.envelope.author.provider())
     }
 
     async fn set_account(
         &self,
         name: &str,
         change: AccountChange,
+        signer: Signer,
         log: &Log,
     ) -> Result<(), ApiError> {
-        let add = parse_keys(&change.add_ssh_keys)?;
-        let remove = parse_keys(&change.remove_ssh_keys)?;
-        self.region
-            .set_account(name, &add, &remove, change.acts.as_deref())
-            .await?;
+        let is_about_acts = change.acts.is_some();
+        let edit = AccountEdit {
+            add: parse_keys(&change.add_ssh_keys, &change.add_signing_keys)?,
+            remove: parse_keys(&change.remove_ssh_keys, &change.remove_signing_keys)?,
+            acts: change.acts,
+            signer,
+        };
+        self.region.set_account(name, edit).await?;
         say(log, format!("account {name} changed")).await;
+        if is_about_acts {
+            let text = "who was let act before is shut out of a site when that begins anew: `verge site reset SITE`";
+            say(log, text.to_owned()).await;
+        }
+        let effect = self.region.effect();
+        let account = effect.account_by_name(name);
+        if account.is_some_and(|a| a.body.acts == Actors::NONE && a.signing_keys().next().is_none())
+        {
+            let text = format!(
+                "nothing can be published for it until it has a key that signs: `verge account set {name} --add-signing-key FILE.pub`"
+            );
+            say(log, text).await;
+        }
         Ok(())
     }
 
     async fn list_accounts(&self, log: &Log) -> Result<(), ApiError> {
         for account in self.region.accounts() {
-            let keys: Vec<String> = account.keys.iter().map(ToString::to_string).collect();
+            let logins = account.keys.iter().map(ToString::to_string);
+            let signs = account.signing_keys.iter();
+            let signs = signs.map(|key| format!("{key} (signs)"));
+            let keys: Vec<String> = logins.chain(signs).collect();
             let sites = account.sites.join(", ");
             say(
                 log,
@@ -537,6 +591,7 @@ impl Api {
         &self,
         name: &str,
         folder: std::path::PathBuf,
+        signer: Signer,
         log: Log,
     ) -> Result<(), ApiError> {
         let effect = self.region.effect();
@@ -551,6 +606,10 @@ impl Api {
             commit: None,
             history: None,
             cause,
+            signing: match signer {
+                Signer::Member => Signing::Node,
+                Signer::Account => Signing::Ask,
+            },
         };
         let published = self.publishing.publish(publication, &log).await?;
         for text in self.last_lines(site, &published).await {
@@ -717,8 +776,13 @@ async fn say_names(effect: &Effect, site: verge_sync::SiteId, log: &Log) {
     }
 }
 
-fn parse_keys(lines: &[String]) -> Result<Vec<SshKeyDigest>, SshKeyError> {
-    lines.iter().map(|line| SshKeyDigest::parse(line)).collect()
+/// The keys with which somebody logs in, and those that sign.
+fn parse_keys(logins: &[String], signing: &[String]) -> Result<Vec<UserKey>, SshKeyError> {
+    let logins = logins.iter();
+    let logins = logins.map(|line| SshKeyDigest::parse(line).map(|key| UserKey::SshLogin(key.0)));
+    let signing = signing.iter();
+    let signing = signing.map(|line| parse_signing_key(line).map(UserKey::Signing));
+    logins.chain(signing).collect()
 }
 
 fn cause_word(cause: Cause) -> &'static str {

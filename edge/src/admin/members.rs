@@ -7,7 +7,7 @@ use crate::certificates::{Cover, Review, wanted};
 use crate::membership::{Asking, Porter, six_words};
 use crate::region::{
     Added, RegionView, Standing, Status, StepChange, WriteError, author_name, find_node,
-    pending_steps, provider_name,
+    pending_steps, provider_name, signed_deploy,
 };
 use crate::signing::{SignedLine, ToSignLine};
 use crate::watch::Watch;
@@ -521,6 +521,13 @@ impl Api {
     async fn add_record(&self, line: &str, log: &Log) -> Result<(), ApiError> {
         let line: Result<SignedLine, _> = line.parse();
         let record = line.map_err(|error| ApiError::Wrong(error.to_string()))?.0;
+        if let Some((site, _)) = signed_deploy(&record) {
+            let published = self.publishing.put_signed(&record, None).await?;
+            for text in self.last_lines(site, &published).await {
+                say(log, text).await;
+            }
+            return Ok(());
+        }
         let added = self.region.add_record(record.clone()).await?;
         let text = match added {
             Added::Known => "the record was here before".to_owned(),
@@ -638,7 +645,7 @@ fn record_lines(effect: &Effect, record: &Record) -> Vec<String> {
     for before in &envelope.predecessors {
         lines.push(format!("follows       {before}"));
     }
-    lines.push(format!("signed by     {}", hex(&record.signature().key)));
+    lines.push(format!("signed by     {}", hex(record.signer())));
     lines.push(format!("bytes         {}", record.bytes().len()));
     match record.body() {
         Ok(Body::Foreign) => {

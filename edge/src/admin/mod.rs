@@ -14,7 +14,7 @@ pub use members::Membership;
 use crate::certificates::Plan;
 use crate::export::Wanted;
 use crate::import::Importing;
-use crate::region::StepChange;
+use crate::region::{Signer, StepChange};
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,9 @@ pub enum Request {
         name: String,
         /// SSH public keys, as in a `.pub` file.
         ssh_keys: Vec<String>,
+        /// Keys that sign for it, as in a `.pub` file or in hexadecimal digits.
+        #[serde(default)]
+        signing_keys: Vec<String>,
     },
     /// Changes to an account.
     AccountSet {
@@ -54,6 +57,9 @@ pub enum Request {
         name: String,
         /// What changes.
         change: AccountChange,
+        /// Who signs the change.
+        #[serde(default)]
+        signer: Signer,
     },
     /// All accounts.
     AccountList,
@@ -98,6 +104,9 @@ pub enum Request {
         name: String,
         /// The version or a prefix of it; the one in place if absent.
         version: Option<String>,
+        /// Who signs that.
+        #[serde(default)]
+        signer: Signer,
     },
     /// Ends a site for ever.
     SiteDelete {
@@ -110,6 +119,9 @@ pub enum Request {
         site: String,
         /// The folder, absolute.
         folder: PathBuf,
+        /// Who signs the deploy.
+        #[serde(default)]
+        signer: Signer,
     },
     /// This provider's nodes stop serving a site or account, or serve it again.
     Takedown {
@@ -309,6 +321,12 @@ pub struct AccountChange {
     pub add_ssh_keys: Vec<String>,
     /// Login keys to take away, as in a `.pub` file or as `SHA256:...`.
     pub remove_ssh_keys: Vec<String>,
+    /// Keys to add that sign for the account, as in a `.pub` file or in hexadecimal digits.
+    #[serde(default)]
+    pub add_signing_keys: Vec<String>,
+    /// Such keys to take away.
+    #[serde(default)]
+    pub remove_signing_keys: Vec<String>,
     /// Which providers may act for the account: `all`, `none`, or provider ids.
     pub acts: Option<Vec<String>>,
 }

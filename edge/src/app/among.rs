@@ -71,6 +71,7 @@ impl Among {
                 damaged: Box::new(housekeeping::found_by_peers(store.clone(), repairs.clone())),
                 send_bytes_per_second_max: config.exchange.send_bytes_per_second_max,
                 receive_bytes_per_second_max: config.exchange.receive_bytes_per_second_max,
+                known: config.listen.known_nodes.clone(),
                 stall_time: STALL_TIME,
             };
             let replica = Arc::clone(region.replica());

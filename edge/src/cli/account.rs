@@ -1,20 +1,24 @@
 //! `verge account`: people and groups who publish.
 
+use super::sign_with::{Sign, SignWith};
 use super::{Data, ask};
 use crate::admin::{AccountChange, Request};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
+use verge_sync::record::Kind;
 
 /// What can be done with accounts.
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
     /// Add an account with the SSH key that it will push with.
     Add(Add),
-    /// Add or take away login keys; say which providers may act for the account.
+    /// Add or take away keys; say which providers may act for the account.
     Set(Set),
     /// List all accounts.
     List(List),
+    /// Sign what a node asks of a key of an account; needs no node.
+    Sign(Sign),
 }
 
 /// `verge account add`
@@ -25,6 +29,9 @@ pub struct Add {
     /// The SSH public key to log in with (a `.pub` file); may be given several times.
     #[arg(long = "ssh-key", required = true, value_name = "FILE")]
     ssh_keys: Vec<PathBuf>,
+    /// A key that signs for the account (an Ed25519 `.pub` file); may be given several times.
+    #[arg(long = "signing-key", value_name = "FILE")]
+    signing_keys: Vec<PathBuf>,
     #[command(flatten)]
     data: Data,
 }
@@ -40,10 +47,18 @@ pub struct Set {
     /// Take an SSH public key away (a `.pub` file).
     #[arg(long, value_name = "FILE")]
     remove_ssh_key: Vec<PathBuf>,
+    /// Add a key that signs for the account (an Ed25519 `.pub` file).
+    #[arg(long, value_name = "FILE")]
+    add_signing_key: Vec<PathBuf>,
+    /// Take a key away that signs for the account (a `.pub` file).
+    #[arg(long, value_name = "FILE")]
+    remove_signing_key: Vec<PathBuf>,
     /// Which providers' nodes may act for the account: `all`, `none`, or provider ids.
     /// With `none` every deploy needs the account's own signature.
     #[arg(long, value_delimiter = ',', value_name = "WHO")]
     acts: Option<Vec<String>>,
+    #[command(flatten)]
+    sign: SignWith,
     #[command(flatten)]
     data: Data,
 }
@@ -64,33 +79,41 @@ impl AccountCommand {
         match self {
             Self::Add(add) => {
                 let ssh_keys = read_keys(&add.ssh_keys)?;
+                let signing_keys = read_keys(&add.signing_keys)?;
                 ask(
                     &add.data,
                     &Request::AccountAdd {
                         name: add.name,
                         ssh_keys,
+                        signing_keys,
                     },
                 )
             }
-            Self::Set(set) => {
-                let change = AccountChange {
-                    add_ssh_keys: read_keys(&set.add_ssh_key)?,
-                    remove_ssh_keys: read_keys(&set.remove_ssh_key)?,
-                    acts: set.acts,
-                };
-                if change == AccountChange::default() {
-                    anyhow::bail!("nothing to change: see `verge account set --help`");
-                }
-                ask(
-                    &set.data,
-                    &Request::AccountSet {
-                        name: set.name,
-                        change,
-                    },
-                )
-            }
+            Self::Set(set) => set.run(),
+            Self::Sign(sign) => sign.run(),
             Self::List(list) => ask(&list.data, &Request::AccountList),
         }
+    }
+}
+
+impl Set {
+    fn run(self) -> anyhow::Result<()> {
+        let change = AccountChange {
+            add_ssh_keys: read_keys(&self.add_ssh_key)?,
+            remove_ssh_keys: read_keys(&self.remove_ssh_key)?,
+            add_signing_keys: read_keys(&self.add_signing_key)?,
+            remove_signing_keys: read_keys(&self.remove_signing_key)?,
+            acts: self.acts,
+        };
+        if change == AccountChange::default() {
+            anyhow::bail!("nothing to change: see `verge account set --help`");
+        }
+        let request = |signer| Request::AccountSet {
+            name: self.name.clone(),
+            change: change.clone(),
+            signer,
+        };
+        self.sign.ask(&self.data, &[Kind::ACCOUNT], request)
     }
 }
 

@@ -4,7 +4,7 @@
 //! the pusher sees as `remote: `, and any status but 0 refuses the whole push. It owns one
 //! connection and no state; when the node goes away, the push is refused.
 
-use crate::receive::hook_line;
+use crate::receive::{hook_line, options};
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
@@ -39,6 +39,15 @@ fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
+/// What the publisher has said beside the push: one option more than the node takes at most.
+fn options() -> Vec<OsString> {
+    let [count, each] = hook_line::OPTION_VARIABLES;
+    let count = variable(count).and_then(|count| count.to_str()?.parse().ok());
+    let count: usize = count.unwrap_or(0).min(options::COUNT_MAX + 1);
+    let option = |index| variable(&format!("{each}{index}")).unwrap_or_default();
+    (0..count).map(option).collect()
+}
+
 fn refuse(sentence: &str) -> ExitCode {
     let said = writeln!(io::stderr(), "{sentence}");
     drop(said);
@@ -60,6 +69,11 @@ fn send(stream: &UnixStream, token: &OsString) -> io::Result<()> {
     if let Some(quarantine) = variable(hook_line::QUARANTINE_VARIABLE) {
         out.write_all(b"quarantine ")?;
         out.write_all(quarantine.as_bytes())?;
+        out.write_all(b"\n")?;
+    }
+    for option in options() {
+        out.write_all(b"option ")?;
+        out.write_all(option.as_bytes())?;
         out.write_all(b"\n")?;
     }
     for line in io::stdin().lock().take(REFS_BYTES_MAX).split(b'\n') {

@@ -6,6 +6,7 @@ pub mod cert;
 pub mod client;
 pub mod confine;
 pub mod demo;
+pub mod deploy;
 mod doctor;
 mod export;
 mod fork;
@@ -20,6 +21,7 @@ pub mod preview;
 pub mod provider;
 pub mod region;
 mod region_ca;
+pub mod sign_with;
 pub mod site;
 mod statement;
 pub mod verify;
@@ -62,14 +64,14 @@ pub enum Command {
     Init(node::Init),
     /// Run the node until SIGTERM or Ctrl-C.
     Serve(node::Serve),
-    /// People and groups who publish: add, set, list.
+    /// People and groups who publish: add, set, list, sign.
     #[command(subcommand)]
     Account(account::AccountCommand),
     /// Sites: create, list, set, versions, rollback, delete.
     #[command(subcommand)]
     Site(site::SiteCommand),
-    /// Publish a folder of this machine, without git.
-    Deploy(site::Deploy),
+    /// Publish a folder of this machine without git; or push a branch that its account signs.
+    Deploy(deploy::Deploy),
     /// Take sites out to a folder that can be used without Verge: files, git history, records.
     Export(export::Export),
     /// Bring sites back from a folder that `verge export` wrote, in this region or another.

@@ -1,10 +1,10 @@
-//! `verge site` and `verge deploy`: what is published.
+//! `verge site`: what is published.
 
+use super::sign_with::SignWith;
 use super::{Data, ask};
 use crate::admin::{Request, SiteChange};
-use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use verge_sync::record::Kind;
 
 /// What can be done with sites.
 #[derive(Debug, Subcommand)]
@@ -37,6 +37,8 @@ pub struct Reset {
     /// The version to begin with, or its first digits; the one in place if absent.
     #[arg(long, value_name = "VERSION")]
     to: Option<String>,
+    #[command(flatten)]
+    sign: SignWith,
     #[command(flatten)]
     data: Data,
 }
@@ -156,18 +158,6 @@ pub struct Delete {
     data: Data,
 }
 
-/// `verge deploy`
-#[derive(Debug, Args)]
-pub struct Deploy {
-    /// The folder to publish.
-    folder: PathBuf,
-    /// The site.
-    #[arg(long)]
-    site: String,
-    #[command(flatten)]
-    data: Data,
-}
-
 impl SiteCommand {
     /// Carries it out.
     ///
@@ -190,9 +180,7 @@ impl SiteCommand {
                 version,
                 data,
             }) => ask(&data, &Request::SiteRollback { name, version }),
-            Self::Reset(Reset { name, to, data }) => {
-                ask(&data, &Request::SiteReset { name, version: to })
-            }
+            Self::Reset(reset) => reset.run(),
             Self::Takedown(Takedown {
                 target,
                 reason,
@@ -220,6 +208,17 @@ impl SiteCommand {
     }
 }
 
+impl Reset {
+    fn run(self) -> anyhow::Result<()> {
+        let request = |signer| Request::SiteReset {
+            name: self.name.clone(),
+            version: self.to.clone(),
+            signer,
+        };
+        self.sign.ask(&self.data, &[Kind::SITE], request)
+    }
+}
+
 impl Set {
     fn run(self) -> anyhow::Result<()> {
         let change = SiteChange {
@@ -240,29 +239,6 @@ impl Set {
             &Request::SiteSet {
                 name: self.name,
                 change,
-            },
-        )
-    }
-}
-
-impl Deploy {
-    /// Carries it out.
-    ///
-    /// # Errors
-    /// In sentences.
-    pub fn run(self) -> anyhow::Result<()> {
-        let folder = self
-            .folder
-            .canonicalize()
-            .with_context(|| format!("read {}", self.folder.display()))?;
-        if !folder.is_dir() {
-            anyhow::bail!("{} is not a folder", folder.display());
-        }
-        ask(
-            &self.data,
-            &Request::Deploy {
-                site: self.site,
-                folder,
             },
         )
     }

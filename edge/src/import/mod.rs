@@ -14,6 +14,7 @@ use crate::export::{Bundle, ExportedSite, Published};
 use crate::publish::{Publication, PublishError, Published as Done, Publishing};
 use crate::receive::{Histories, ReceiveError, git_program};
 use crate::region::{NewSite, RegionView, SiteHistory, WriteError};
+use crate::signing::Signing;
 use read::{Found, FoundSite};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -263,6 +264,7 @@ impl Importer {
             commit: None,
             history: None,
             cause: Cause::Upload,
+            signing: Signing::Node,
         };
         let from_commit = match (wanted, self.commit(site, published).await) {
             (Some(wanted), Some((git_dir, commit))) => {

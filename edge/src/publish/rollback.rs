@@ -5,7 +5,7 @@
 //! collection cannot take them in between.
 
 use super::{PublishError, Publishing, whole};
-use crate::region::WriteError;
+use crate::region::{Signer, WriteError};
 use std::collections::BTreeSet;
 use verge_sync::id::{SiteId, Version};
 use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
@@ -72,7 +72,8 @@ impl Publishing {
             cause: Cause::Rollback,
             ..earlier
         };
-        self.region.deploy(site, body.clone(), None).await?;
+        let put = self.region.deploy(site, body.clone(), None, Signer::Member);
+        put.await?;
         Ok(body)
     }
 

@@ -3,6 +3,7 @@
 use super::Limits;
 use super::command;
 use super::hook_socket::{greeting, told};
+use super::options;
 use super::pace::Commands;
 use super::refs::{Decision, Standing, decide};
 use super::words::{explain, printable};
@@ -42,7 +43,10 @@ pub(crate) fn hook_lines(bytes: &[u8]) {
     };
     let mut lines = bytes;
     let _token = at_once(greeting(&mut lines));
-    if let Some((_quarantine, updates)) = at_once(told(&mut lines, limits.push_refs)) {
+    if let Some(told) = at_once(told(&mut lines, limits.push_refs)) {
+        let updates = told.updates;
+        assert!(told.options.len() <= options::COUNT_MAX + 1);
+        let _signing = options::signing(&told.options);
         assert!(updates.len() <= limits.push_refs + 1);
         let standing = Standing {
             site_name: "garden",

@@ -153,7 +153,8 @@ impl Git {
             ("pack.deltaCacheSize", "16m"),
             ("pack.threads", "1"),
             ("pack.windowMemory", "32m"),
-            ("receive.advertisePushOptions", "false"),
+            // Whose account signs for itself says so beside its push.
+            ("receive.advertisePushOptions", "true"),
             ("receive.autogc", "false"),
             ("receive.denyCurrentBranch", "ignore"),
             // Deletions and rewrites are judged in the hook, with a sentence each.

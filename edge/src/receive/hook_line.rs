@@ -1,7 +1,7 @@
 //! The words that the pre-receive hook and the node exchange, one line each.
 //!
-//! Hook to node: `verge-hook 1 TOKEN`, then `quarantine PATH` if git made one, then a
-//! `ref OLD NEW NAME` for each ref, then `end`. Node to hook: any number of `log TEXT`, then one
+//! Hook to node: `verge-hook 1 TOKEN`, then `quarantine PATH` if git made one, then an
+//! `option TEXT` for each option of the push, then a `ref OLD NEW NAME` for each ref, then `end`. Node to hook: any number of `log TEXT`, then one
 //! `exit STATUS`. A connection that ends without `exit` refuses the push.
 
 /// Names the socket in a push's environment.
@@ -12,6 +12,9 @@ pub(crate) const TOKEN_VARIABLE: &str = "VERGE_HOOK_TOKEN";
 pub(crate) const PROGRAM_VARIABLE: &str = "VERGE_HOOK_PROGRAM";
 /// Git's own name for the folder in which a push's objects wait for the decision.
 pub(crate) const QUARANTINE_VARIABLE: &str = "GIT_QUARANTINE_PATH";
+
+/// How many options git passes on, in variables that begin as the second says.
+pub(crate) const OPTION_VARIABLES: [&str; 2] = ["GIT_PUSH_OPTION_COUNT", "GIT_PUSH_OPTION_"];
 
 /// First word and version of the exchange.
 pub(crate) const GREETING: &str = "verge-hook 1";

@@ -7,6 +7,7 @@
 //! Each connection has [`HELLO_TIMEOUT`] to say all that it has to say, in bounded lines.
 
 use crate::receive::hook_line::{GREETING, LINE_BYTES_MAX, SCRIPT};
+use crate::receive::options;
 use crate::receive::quarantine::make_private_dir;
 use crate::receive::refs::RefUpdate;
 use crate::receive::words::printable;
@@ -50,6 +51,8 @@ struct WaitingPush {
 /// What a push's hook has to say, and the way to answer it.
 pub(crate) struct HookRequest {
     pub(crate) quarantine: Option<PathBuf>,
+    /// What the publisher has said beside the push; one more than allowed stands for any more.
+    pub(crate) options: Vec<String>,
     /// One more than allowed stands for any larger number.
     pub(crate) updates: Vec<RefUpdate>,
     pub(crate) reply: HookReply,
@@ -243,10 +246,11 @@ impl Desk {
         let (read, write) = stream.into_split();
         let mut lines = tokio::io::BufReader::new(read.take(HELLO_BYTES_MAX));
         let push = self.claim(greeting(&mut lines).await?, group)?;
-        let (quarantine, updates) = told(&mut lines, self.refs_max).await?;
+        let told = told(&mut lines, self.refs_max).await?;
         let request = HookRequest {
-            quarantine,
-            updates,
+            quarantine: told.quarantine,
+            options: told.options,
+            updates: told.updates,
             reply: HookReply {
                 stream: write,
                 lines_left: self.log_lines_max,
@@ -289,22 +293,30 @@ pub(super) async fn greeting(lines: &mut (impl AsyncBufRead + Unpin)) -> Option<
     parse_token(token.strip_prefix(b" ")?)
 }
 
-/// What a hook says after its greeting, up to its `end`: the quarantine, and one ref more than
-/// allowed at most.
-pub(super) async fn told(
-    lines: &mut (impl AsyncBufRead + Unpin),
-    refs_max: usize,
-) -> Option<(Option<PathBuf>, Vec<RefUpdate>)> {
-    let (mut quarantine, mut updates) = (None, Vec::new());
+/// What a hook says after its greeting.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) quarantine: Option<PathBuf>,
+    pub(super) options: Vec<String>,
+    pub(super) updates: Vec<RefUpdate>,
+}
+
+/// Reads what a hook says, up to its `end`: one ref, and one option, more than allowed at most.
+pub(super) async fn told(lines: &mut (impl AsyncBufRead + Unpin), refs_max: usize) -> Option<Told> {
+    let mut told = Told::default();
     loop {
         let line = line(lines).await?;
         if line == b"end" {
-            return Some((quarantine, updates));
+            return Some(told);
         } else if let Some(path) = line.strip_prefix(b"quarantine ") {
-            quarantine = Some(std::ffi::OsString::from_vec(path.to_vec()).into());
-        } else if updates.len() <= refs_max {
+            told.quarantine = Some(std::ffi::OsString::from_vec(path.to_vec()).into());
+        } else if let Some(option) = line.strip_prefix(b"option ") {
+            if told.options.len() <= options::COUNT_MAX {
+                told.options.push(String::from_utf8(option.to_vec()).ok()?);
+            }
+        } else if told.updates.len() <= refs_max {
             let text = std::str::from_utf8(line.strip_prefix(b"ref ")?).ok();
-            updates.push(RefUpdate::parse(text?)?);
+            told.updates.push(RefUpdate::parse(text?)?);
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::error_chain::chain;
 use crate::receive::git::Git;
 use crate::receive::history::{Named, PushedHistory, tags_after};
 use crate::receive::hook_socket::{Expected, HookReply, HookRequest};
+use crate::receive::options;
 use crate::receive::quarantine::Repository;
 use crate::receive::refs::{Decision, Publish, Standing, decide};
 use crate::receive::words;
@@ -132,6 +133,8 @@ impl Judge<'_> {
                 let claimed = request.quarantine.as_deref().unwrap_or(Path::new(""));
                 let objects_env = self.repository.quarantine_environment(claimed);
                 self.check(&publish, &objects_env).await?;
+                let signing = options::signing(&request.options);
+                let signing = signing.map_err(|why| Refusal::Lines(vec![why]))?;
                 let history = self.history(&publish, request, &objects_env).await?;
                 let branch = publish.branch.clone();
                 let push = PushedCommit {
@@ -142,6 +145,7 @@ impl Judge<'_> {
                     branch: publish.branch,
                     commit: publish.commit.as_str().to_owned(),
                     history,
+                    signing,
                 };
                 let attempt = progress.attempt.set(Attempt {
                     branch: push.branch.clone(),

@@ -23,6 +23,7 @@ pub(crate) mod hook_line;
 mod hook_socket;
 mod judge;
 mod limits;
+pub(crate) mod options;
 mod pace;
 mod push;
 mod push_queue;
@@ -39,6 +40,7 @@ pub use history::{Bundled, HistoryError, PushedHistory};
 pub use limits::Limits;
 
 use crate::region::SiteHistory;
+use crate::signing::Signing;
 use std::ffi::OsString;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -84,6 +86,8 @@ pub struct PushedCommit {
     pub commit: String,
     /// How its history is passed on, where there is a store to put it into.
     pub history: Option<PushedHistory>,
+    /// Who signs the deploy.
+    pub signing: Signing,
 }
 
 /// The node behind the door: who may push, and what becomes of a push.

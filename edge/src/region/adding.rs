@@ -1,6 +1,6 @@
 //! Taking in records that were signed away from the node.
 
-use super::{RegionView, WriteError};
+use super::{RegionView, WriteError, handed};
 use std::sync::Arc;
 use verge_sync::id::AccountId;
 use verge_sync::record::body::{Body, NameKind};
@@ -55,10 +55,11 @@ impl RegionView {
             return Err(WriteError::Overtaken);
         }
         let mut before = envelope.predecessors.iter();
-        match before.find(|id| effect.record(id).is_none()) {
-            Some(missing) => Err(WriteError::Follows(*missing)),
-            None => Ok(()),
+        if let Some(missing) = before.find(|id| effect.record(id).is_none()) {
+            return Err(WriteError::Follows(*missing));
         }
+        handed::check_own_key(effect, record)?;
+        handed::check_follows(effect, record)
     }
 
     async fn finish(self: &Arc<Self>, record: &Record, added: Added) -> Result<Added, WriteError> {

@@ -14,6 +14,8 @@ pub struct AccountLine {
     pub name: String,
     /// Its login keys.
     pub keys: Vec<SshKeyDigest>,
+    /// Its keys that sign.
+    pub signing_keys: Vec<SshKeyDigest>,
     /// The labels of its sites.
     pub sites: Vec<String>,
     /// How its name stands.
@@ -47,6 +49,10 @@ impl RegionView {
                     .account_name(&account.id)
                     .map_or(account.id.short(), str::to_owned),
                 keys: account.ssh_keys().map(SshKeyDigest).collect(),
+                signing_keys: account
+                    .signing_keys()
+                    .map(SshKeyDigest::of_ed25519)
+                    .collect(),
                 sites: effect
                     .sites_of(&account.id)
                     .map(|site| label(&effect, site))

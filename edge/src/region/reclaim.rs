@@ -130,12 +130,12 @@ mod tests {
         let mut scene = Scene::new(2, HostProof::None);
         let one = scene.site(0);
         let other = scene.site_of(1, one.0);
-        // Both sides of a partition take the lowest place.
+        // Both sides of a partition happen to take one place.
         let before = scene.effect();
         let claims = [(0_u8, one, "cafe"), (1, other, "shop")].map(|(number, site, name)| {
             let body = name_body(NameKind::Label, name, site.1.digest());
             let node = &mut scene.nodes[usize::from(number)];
-            node.claim(&before, site.0, body).unwrap()
+            node.name(&before, site.0, 0, body).unwrap()
         });
         for claim in claims {
             scene.add(claim);

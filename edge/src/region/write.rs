@@ -3,6 +3,7 @@
 use super::{RegionView, SiteHistory, Turn};
 use crate::admin::SiteChange;
 use crate::ssh_key::SshKeyDigest;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use verge_sync::digest::Digest;
@@ -14,7 +15,9 @@ use verge_sync::record::effect::{
     AccountEffect, Actor, DeployEffect, NameEffect, SiteEffect, host_is_well_formed,
     label_is_well_formed,
 };
-use verge_sync::record::{Draft, Effect, Refusal, SEQUENCE_MAX, WriteError as RecordWriteError};
+use verge_sync::record::{
+    Author, Draft, Effect, Refusal, SEQUENCE_MAX, WriteError as RecordWriteError,
+};
 use verge_sync::store::StoreError;
 
 /// A site to be made.
@@ -26,6 +29,31 @@ pub struct NewSite {
     pub owner: String,
     /// Further hosts.
     pub hosts: Vec<String>,
+}
+
+/// Who signs what changes an account or one of its sites.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signer {
+    /// This node as actor, or its provider as sponsor.
+    #[default]
+    Member,
+    /// The account itself. None of its keys is ever on a node: what is to be signed comes back as
+    /// [`WriteError::ToSign`].
+    Account,
+}
+
+/// What is to change of an account.
+#[derive(Debug, Clone, Default)]
+pub struct AccountEdit {
+    /// Keys that it has from then on.
+    pub add: Vec<UserKey>,
+    /// Keys that it has no longer.
+    pub remove: Vec<UserKey>,
+    /// Which providers may act for it: `all`, `none`, or ids.
+    pub acts: Option<Vec<String>>,
+    /// Who signs the change.
+    pub signer: Signer,
 }
 
 /// Why nothing was written.
@@ -92,11 +120,37 @@ pub enum WriteError {
     NoProvider(String),
     /// This node may not deploy for the account.
     #[error(
-        "account {0} lets no node of this provider act for it: a plain push cannot sign for it; use `verge deploy --sign-with KEY` (in a later release), or `verge account set {0} --acts all`"
+        "account {0} lets no node of this provider act for it: sign it with a key of the account, `verge deploy --sign-with KEY --remote REMOTE` where the repository is (docs/publishing.md), or ask for `verge account set {0} --acts all`"
     )]
     NotAllowed(String),
-    /// The provider's key lives elsewhere, and has to sign this first.
-    #[error("the provider's key is not on this node, and has to sign this first")]
+    /// The account cannot sign by itself.
+    #[error(
+        "account {0} has no key that signs: give it one with `verge account set {0} --add-signing-key FILE.pub`"
+    )]
+    NoSigningKey(String),
+    /// A key that may not sign for the account.
+    #[error(
+        "the line is signed with the key {key}, which is none of those that sign for account {account}: `verge account list` shows them"
+    )]
+    OtherKey {
+        /// The account's name.
+        account: String,
+        /// The fingerprint of the key.
+        key: SshKeyDigest,
+    },
+    /// A deploy that was signed for something else.
+    #[error("the line was signed for another site than this one")]
+    OtherSite,
+    /// A deploy that this node has not made ready, or no more.
+    #[error(
+        "this node does not wait for this line: it was asked for at another node, before a restart, or too long ago; run the command again that asked for it"
+    )]
+    NotAskedFor,
+    /// It was taken in once.
+    #[error("this line was taken in before, and changes nothing a second time")]
+    TakenBefore,
+    /// A key that is not on this node has to sign this first.
+    #[error("the key that signs for this is not on this node, and has to sign first")]
     ToSign(Box<Draft>),
     /// The newcomer is one already.
     #[error("{0} is a provider of the region already")]
@@ -196,13 +250,14 @@ impl RegionView {
     pub async fn add_account(
         self: &Arc<Self>,
         name: &str,
-        keys: &[SshKeyDigest],
+        keys: Vec<UserKey>,
     ) -> Result<(), WriteError> {
+        let keys = user_keys(name, keys)?;
         self.write(|turn| {
             turn.check_label(NameKind::Account, name, None)?;
             let body = Account {
                 display_name: name.to_owned(),
-                keys: user_keys(name, keys.iter().copied())?,
+                keys,
                 acts: Actors::All,
             };
             if let Some(id) = turn.nameless_account(&body.keys) {
@@ -224,27 +279,22 @@ impl RegionView {
     pub async fn set_account(
         self: &Arc<Self>,
         name: &str,
-        add: &[SshKeyDigest],
-        remove: &[SshKeyDigest],
-        acts: Option<&[String]>,
+        edit: AccountEdit,
     ) -> Result<(), WriteError> {
         self.write(|turn| {
             let account = turn.account(name)?;
-            turn.check_sponsor(account)?;
             let (id, mut body) = (account.id, account.body.clone());
-            let login = |key: &SshKeyDigest| UserKey::SshLogin(key.0);
-            let gone: Vec<UserKey> = remove.iter().map(login).collect();
-            body.keys.retain(|key| !gone.contains(key));
-            for key in add.iter().map(login) {
+            body.keys.retain(|key| !edit.remove.contains(key));
+            for key in edit.add {
                 if !body.keys.contains(&key) {
                     body.keys.push(key);
                 }
             }
             check_key_count(name, body.keys.len())?;
-            if let Some(words) = acts {
+            if let Some(words) = &edit.acts {
                 body.acts = turn.actors(words)?;
             }
-            let (author, effect) = turn.provider();
+            let (author, effect) = turn.governor(edit.signer, id)?;
             let record = author.account(effect, id, body)?;
             turn.add(record);
             Ok(())
@@ -353,13 +403,11 @@ impl RegionView {
         self: &Arc<Self>,
         name: &str,
         wanted: Option<&str>,
+        signer: Signer,
     ) -> Result<(), WriteError> {
         self.write(|turn| {
             let site = turn.site(name)?;
-            let id = site.id;
-            if let Some(owner) = turn.effect.account(&site.body.account) {
-                turn.check_sponsor(owner)?;
-            }
+            let (id, owner) = (site.id, site.body.account);
             let begins = |deploy: &&DeployEffect| {
                 let version = deploy.body().version.to_string();
                 wanted.is_none_or(|wanted| wanted.len() >= 4 && version.starts_with(wanted))
@@ -369,7 +417,7 @@ impl RegionView {
             if base.is_none() && wanted.is_some() {
                 return Err(WriteError::NoVersion(name.to_owned()));
             }
-            let (author, effect) = turn.provider();
+            let (author, effect) = turn.governor(signer, owner)?;
             let record = author.new_epoch(effect, id, base)?;
             turn.add(record);
             Ok(())
@@ -380,9 +428,9 @@ impl RegionView {
     /// Says no before a build is paid for, where this node could not deploy the site.
     ///
     /// # Errors
-    /// [`WriteError::NoSite`] or [`WriteError::NotAllowed`].
-    pub fn check_may_deploy(&self, site: SiteId) -> Result<(), WriteError> {
-        check_may_deploy(&self.effect(), self.keys.node(), site).map(drop)
+    /// [`WriteError::NoSite`], [`WriteError::NotAllowed`] or [`WriteError::NoSigningKey`].
+    pub fn check_may_deploy(&self, site: SiteId, signer: Signer) -> Result<(), WriteError> {
+        check_may_deploy(&self.effect(), (signer, self.keys.node()), site).map(drop)
     }
 
     /// Puts a version in place that is here whole; whose it is and by whom is filled in. A push says
@@ -396,9 +444,11 @@ impl RegionView {
         site: SiteId,
         deploy: Deploy,
         based_on: Option<&SiteHistory>,
+        signer: Signer,
     ) -> Result<(), WriteError> {
         self.write(|turn| {
-            let account = check_may_deploy(&turn.effect, turn.node.id().node(), site)?;
+            let node = turn.node.id().node();
+            let account = check_may_deploy(&turn.effect, (signer, node), site)?;
             let standing = SiteHistory::of(&turn.effect, &site);
             let git = match based_on {
                 Some(based_on) if based_on.key() != standing.key() => {
@@ -407,7 +457,7 @@ impl RegionView {
                 Some(_) => deploy.git,
                 None => standing.carried(deploy.git),
             };
-            turn.open_epoch_if_full(site)?;
+            turn.open_epoch_if_full(site, account, signer)?;
             let body = Deploy {
                 git,
                 account,
@@ -415,7 +465,13 @@ impl RegionView {
                 ..deploy
             };
             turn.whole.push(body.version);
-            let record = turn.node.deploy(&turn.effect, site, body)?;
+            let record = match signer {
+                Signer::Member => turn.node.deploy(&turn.effect, site, body)?,
+                Signer::Account => {
+                    let (author, effect) = turn.governor(signer, account)?;
+                    author.deploy(effect, site, body)?
+                }
+            };
             turn.add(record);
             Ok(())
         })
@@ -439,11 +495,30 @@ impl Turn<'_> {
         if account.sponsor == self.slot.provider {
             return Ok(());
         }
-        let name = self.effect.account_name(&account.id);
         Err(WriteError::NotItsSponsor {
-            account: name.map_or_else(|| account.id.short(), str::to_owned),
+            account: account_called(&self.effect, &account.id),
             sponsor: super::provider_name(&self.effect, account.sponsor),
         })
+    }
+
+    /// Who signs for the account: its sponsor, which must be this provider, or itself.
+    pub(super) fn governor(
+        &mut self,
+        signer: Signer,
+        id: AccountId,
+    ) -> Result<(&mut Author, &Effect), WriteError> {
+        let account = self.effect.account(&id);
+        match signer {
+            Signer::Member => {
+                account.map_or(Ok(()), |account| self.check_sponsor(account))?;
+                Ok((&mut self.provider, &self.effect))
+            }
+            Signer::Account => {
+                check_signs(&self.effect, &id)?;
+                let author = Author::away(id, self.effect.region);
+                Ok((self.account.insert(author), &self.effect))
+            }
+        }
     }
 
     /// An account of this provider with just these keys that never had a name: its record was signed
@@ -511,7 +586,7 @@ impl Turn<'_> {
             proof: None,
         };
         let own = self.place_of_ended_site(account, |claim| claim.name == name);
-        let free = || self.effect.free_name_index(&account).is_some();
+        let free = || self.effect.free_name_index(&account, 0).is_some();
         let place = match own {
             None if !free() => self.place_of_ended_site(account, |_claim| true),
             own => own,
@@ -609,13 +684,18 @@ impl Turn<'_> {
     }
 
     /// A site that used up its epoch gets the next one, beginning with what is in place.
-    fn open_epoch_if_full(&mut self, site: SiteId) -> Result<(), WriteError> {
+    fn open_epoch_if_full(
+        &mut self,
+        site: SiteId,
+        owner: AccountId,
+        signer: Signer,
+    ) -> Result<(), WriteError> {
         let head = self.effect.site(&site).and_then(SiteEffect::head);
         let Some(head) = head.filter(|head| head.sequence >= SEQUENCE_MAX) else {
             return Ok(());
         };
         let base = Some(head.id());
-        let (author, effect) = self.provider();
+        let (author, effect) = self.governor(signer, owner)?;
         let record = author.new_epoch(effect, site, base)?;
         self.add(record);
         self.settle()
@@ -644,19 +724,39 @@ fn is_in(host: &str, zone: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// Whether a deploy by `node` would be in effect; gives the account that it is for.
-fn check_may_deploy(effect: &Effect, node: NodeId, site: SiteId) -> Result<AccountId, WriteError> {
+/// Whether a deploy by `node`, or by the account itself, would be in effect; gives the account that it
+/// is for.
+pub(super) fn check_may_deploy(
+    effect: &Effect,
+    (signer, node): (Signer, NodeId),
+    site: SiteId,
+) -> Result<AccountId, WriteError> {
     let known = effect
         .site(&site)
         .ok_or_else(|| WriteError::NoSite(site.short()))?;
     let account = known.body.account;
+    if signer == Signer::Account {
+        return check_signs(effect, &account).map(|()| account);
+    }
     if effect.may_deploy(&site, Actor::Node(node)) {
         return Ok(account);
     }
-    let name = effect.account_name(&account);
-    Err(WriteError::NotAllowed(
-        name.map_or_else(|| account.short(), str::to_owned),
-    ))
+    Err(WriteError::NotAllowed(account_called(effect, &account)))
+}
+
+/// Whether the account has a key that signs.
+fn check_signs(effect: &Effect, id: &AccountId) -> Result<(), WriteError> {
+    let account = effect.account(id);
+    match account.and_then(|account| account.signing_keys().next()) {
+        Some(_key) => Ok(()),
+        None => Err(WriteError::NoSigningKey(account_called(effect, id))),
+    }
+}
+
+/// What an account is called, or the beginning of its id.
+pub(super) fn account_called(effect: &Effect, id: &AccountId) -> String {
+    let name = effect.account_name(id);
+    name.map_or_else(|| id.short(), str::to_owned)
 }
 
 /// A branch by its short name; empty for the default. The rules of git-check-ref-format(1).
@@ -680,11 +780,7 @@ fn branch_name(text: &str) -> Result<String, WriteError> {
     }
 }
 
-fn user_keys(
-    name: &str,
-    keys: impl Iterator<Item = SshKeyDigest>,
-) -> Result<Vec<UserKey>, WriteError> {
-    let mut keys: Vec<UserKey> = keys.map(|key| UserKey::SshLogin(key.0)).collect();
+fn user_keys(name: &str, mut keys: Vec<UserKey>) -> Result<Vec<UserKey>, WriteError> {
     keys.sort_unstable();
     keys.dedup();
     check_key_count(name, keys.len())?;

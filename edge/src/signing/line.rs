@@ -33,7 +33,7 @@ pub enum LineError {
     },
     /// The other of the two.
     #[error(
-        "this line waits for a signature: `verge provider sign` makes the one that is taken in"
+        "this line waits for a signature: `verge provider sign`, or `verge account sign`, makes the one that is taken in"
     )]
     NotSigned,
     /// The other of the two.
@@ -92,6 +92,24 @@ fn encode(prefix: &str, bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result
         "{prefix}{}",
         BASE32_NOPAD.encode(&[bytes, check].concat())
     )
+}
+
+/// Any bytes as what each of the lines carries, whole.
+pub(super) fn in_letters(bytes: &[u8]) -> [String; 2] {
+    struct Line<'a>(&'static str, &'a [u8]);
+    impl fmt::Display for Line<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            encode(self.0, self.1, f)
+        }
+    }
+    [TO_SIGN, SIGNED].map(|prefix| Line(prefix, bytes).to_string())
+}
+
+/// The line in what somebody printed that waits for a signature, if there is one.
+#[must_use]
+pub fn to_sign_in(text: &str) -> Option<&str> {
+    let at = text.find(TO_SIGN)?;
+    text.get(at..)?.split_whitespace().next()
 }
 
 fn decode(

@@ -5,7 +5,8 @@ use crate::membership::six_words;
 use crate::ssh_key::SshKeyDigest;
 use verge_sync::id::{AccountId, ProviderId, RegionId};
 use verge_sync::record::body::{
-    Account, Actors, Body, HostProof, Node, Region, Site, Takedown, Tombstone, UserKey, Vote,
+    Account, Actors, Body, Deploy, HostProof, Node, Region, Site, Takedown, Tombstone, UserKey,
+    Vote,
 };
 use verge_sync::record::{Envelope, Subject};
 
@@ -53,6 +54,9 @@ fn what(region: &RegionId, envelope: &Envelope, subject: Option<Subject>, body: 
             let verb = if is_new { "a new" } else { "changes the" };
             format!("{verb} site {id}")
         }
+        (Body::Deploy(_), Some(Subject::Deploy(site))) => {
+            format!("puts a version of the site {site} in place")
+        }
         (Body::Takedown(Takedown { active, .. }), Some(Subject::Takedown(_, target))) => {
             let verb = if *active {
                 "takes down"
@@ -74,6 +78,7 @@ fn said(region: &RegionId, body: &Body) -> Vec<String> {
         Body::Node(node) => node_lines(node),
         Body::Account(account) => account_lines(account),
         Body::Site(site) => site_lines(site),
+        Body::Deploy(deploy) => deploy_lines(deploy),
         Body::Leave(reason)
         | Body::Takedown(Takedown { reason, .. })
         | Body::Tombstone(Tombstone { reason })
@@ -84,7 +89,7 @@ fn said(region: &RegionId, body: &Body) -> Vec<String> {
         Body::Leave(_) | Body::Takedown(_) | Body::Tombstone(_) | Body::Vote(Vote::For) => {
             Vec::new()
         }
-        // Nothing that a provider's key is asked for; whole, all the same.
+        // Nothing that a key is asked for; whole, all the same.
         other => vec![format!("says      {other:?}")],
     }
 }
@@ -102,7 +107,7 @@ fn account_lines(account: &Account) -> Vec<String> {
         UserKey::SshLogin(digest) => format!("key       {} (login)", SshKeyDigest(*digest)),
         UserKey::Signing(key) => format!(
             "key       {} (signs for the account)",
-            ProviderId::from_bytes(*key)
+            SshKeyDigest::of_ed25519(key)
         ),
         UserKey::Other(kind, _) => format!("key       of the unknown type {kind}"),
     };
@@ -132,6 +137,24 @@ fn site_lines(site: &Site) -> Vec<String> {
         ),
         format!("settings  {site:?}"),
     ]
+}
+
+fn deploy_lines(deploy: &Deploy) -> Vec<String> {
+    let mut lines = vec![
+        format!("account   {}", deploy.account),
+        format!("version   {}", deploy.version),
+        format!("content   {}", deploy.content),
+    ];
+    if let Some(git) = &deploy.git {
+        let hex = git.commit.iter().map(|byte| format!("{byte:02x}"));
+        lines.push(format!("commit    {}", hex.collect::<String>()));
+    }
+    let (cause, time) = (deploy.cause, deploy.time.0);
+    lines.push(format!(
+        "cause     {cause:?}, at {time} by the node's clock"
+    ));
+    lines.push(format!("taken by  a node of provider {}", deploy.provider));
+    lines
 }
 
 fn step_lines(region: &RegionId, step: &Region) -> Vec<String> {

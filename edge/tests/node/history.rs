@@ -4,7 +4,7 @@ use crate::harness::{Node, Publisher, block_on, text};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use verge_edge::node_keys::NodeKeys;
-use verge_edge::region::{RegionView, SiteHistory};
+use verge_edge::region::{RegionView, Signer, SiteHistory};
 use verge_sync::Digest;
 use verge_sync::id::Version;
 use verge_sync::record::{Deploy, GitSource};
@@ -331,7 +331,7 @@ fn name_history(data: &Path, sequence: &[u8], blobs: &[Vec<u8>]) {
         git,
         ..head
     };
-    block_on(region.deploy(site.id, deploy, Some(&based_on))).unwrap();
+    block_on(region.deploy(site.id, deploy, Some(&based_on), Signer::Member)).unwrap();
 }
 
 /// A bundle of the publisher's repository with whatever objects it leads to.

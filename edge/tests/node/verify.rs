@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::sync::Arc;
 use verge_edge::node_keys::NodeKeys;
-use verge_edge::region::RegionView;
+use verge_edge::region::{RegionView, Signer};
 use verge_sync::record::Deploy;
 use verge_sync::store::{Batch, LocalDisk, Store};
 
@@ -212,7 +212,7 @@ fn a_commit_that_comes_to_something_else_is_named() {
         git: old.git,
         ..new
     };
-    block_on(region.deploy(site.id, lie, None)).unwrap();
+    block_on(region.deploy(site.id, lie, None, Signer::Member)).unwrap();
     drop((effect, region));
     assert!(node.verge_ok(&["verify"]).ends_with("all is well\n"));
     let output = node.verge(&["verify", "--rebuild"]);

@@ -39,6 +39,7 @@ mod joining;
 mod look;
 mod names;
 mod namespaces;
+mod own_key;
 mod power;
 mod probes;
 mod records;

@@ -51,6 +51,33 @@ pub struct Exchange {
     asked: HashMap<RecordId, u64>,
     /// The clock, and when it was read.
     wall: (Wall, u64),
+    steady: Steady,
+}
+
+/// A time that never goes back, whatever the one does that is handed in: what was to be done in a
+/// minute is not to be done in an hour because somebody set a clock.
+#[derive(Debug, Clone, Copy, Default)]
+struct Steady {
+    last_ms: u64,
+    /// How far the time that is handed in is behind.
+    behind_ms: u64,
+}
+
+impl Steady {
+    fn at(self, now_ms: u64) -> u64 {
+        now_ms.saturating_add(self.behind_ms).max(self.last_ms)
+    }
+
+    fn go_on(&mut self, now_ms: u64) -> u64 {
+        self.last_ms = self.at(now_ms);
+        self.behind_ms = self.last_ms.saturating_sub(now_ms);
+        self.last_ms
+    }
+
+    /// A time of ours as whoever hands time in has it.
+    fn outside(self, at_ms: u64) -> u64 {
+        at_ms.saturating_sub(self.behind_ms)
+    }
 }
 
 /// The wall clock of this node, as it tells it.
@@ -72,6 +99,7 @@ impl Exchange {
             peers: BTreeMap::new(),
             asked: HashMap::new(),
             wall: (Wall::default(), 0),
+            steady: Steady::default(),
         }
     }
 
@@ -94,6 +122,7 @@ impl Exchange {
     /// What `peer` last said of itself; its clock as it shows now.
     #[must_use]
     pub fn signal_of(&self, peer: &NodeId, now_ms: u64) -> Option<Signal> {
+        let now_ms = self.steady.at(now_ms);
         let (signal, heard_ms) = self.peers.get(peer)?.signal?;
         // Its clock has gone on since.
         let passed_s = now_ms.saturating_sub(heard_ms) / 1000;
@@ -106,6 +135,10 @@ impl Exchange {
     /// What this node says of itself.
     #[must_use]
     pub fn own_signal(&self, now_ms: u64) -> Signal {
+        self.own_signal_at(self.steady.at(now_ms))
+    }
+
+    fn own_signal_at(&self, now_ms: u64) -> Signal {
         let (wall, set_ms) = self.wall;
         let passed_s = now_ms.saturating_sub(set_ms) / 1000;
         Signal {
@@ -118,12 +151,13 @@ impl Exchange {
 
     /// The time of day that peers are told from now on.
     pub fn set_wall(&mut self, wall: Wall, now_ms: u64) {
-        self.wall = (wall, now_ms);
+        self.wall = (wall, self.steady.go_on(now_ms));
     }
 
     /// A connection to `peer` is there. Of two peers the one with the lower id leads their
     /// reconciliations.
     pub fn connect(&mut self, peer: NodeId, now_ms: u64) {
+        let now_ms = self.steady.go_on(now_ms);
         self.peers.insert(peer, Peer::new(now_ms));
     }
 
@@ -182,6 +216,7 @@ impl Exchange {
     /// One turn: begins reconciliations that are due, does what peers asked for as far as their
     /// allowance goes, and judges the records that came. What is new is to be stored.
     pub fn turn(&mut self, now_ms: u64) -> Taken {
+        let now_ms = self.steady.go_on(now_ms);
         self.begin_rounds(now_ms);
         let mut came = Came::default();
         let peers: Vec<NodeId> = self.peers.keys().copied().collect();
@@ -207,7 +242,7 @@ impl Exchange {
         }
         self.asked
             .retain(|_, asked_ms| now_ms.saturating_sub(*asked_ms) < ASKED_MS_MAX);
-        let own = self.own_signal(now_ms);
+        let own = self.own_signal_at(now_ms);
         for peer in self.peers.values_mut() {
             peer.tell(own, now_ms);
         }
@@ -217,7 +252,8 @@ impl Exchange {
     /// When there is something to do without anything coming in.
     #[must_use]
     pub fn next_turn_ms(&self, now_ms: u64) -> Option<u64> {
-        let own = self.own_signal(now_ms);
+        let now_ms = self.steady.at(now_ms);
+        let own = self.own_signal_at(now_ms);
         let due = self.peers.iter().map(|(id, peer)| {
             let again_ms = peer.ask_again_ms.unwrap_or(u64::MAX);
             let due_ms = if peer.has_mail() {
@@ -235,11 +271,13 @@ impl Exchange {
             };
             due_ms.min(again_ms).min(peer.signal_due_ms(&own))
         });
-        due.min().filter(|due| *due < u64::MAX)
+        let due = due.min().filter(|due| *due < u64::MAX);
+        due.map(|due| self.steady.outside(due))
     }
 
     /// The next message to `peer`, if there is one.
     pub fn next_out(&mut self, peer: &NodeId, now_ms: u64) -> Option<Vec<u8>> {
+        let now_ms = self.steady.go_on(now_ms);
         let (holding, asked) = (&self.holding, &mut self.asked);
         if asked.len() > ASKED_COUNT_MAX {
             asked.clear();
@@ -295,6 +333,7 @@ impl Exchange {
             ids,
             left,
             until_ms,
+            differs: false,
         });
     }
 
@@ -340,9 +379,17 @@ impl Exchange {
         });
         // Its order is that of a hash map, which differs from run to run.
         need.sort_unstable();
-        let have = have.into_iter().map(record_id);
-        peer.owe(have.filter_map(|id| self.holding.record(&id)));
-        peer.need(need.into_iter().map(record_id));
+        round.differs |= !(have.is_empty() && need.is_empty());
+        let (have, need) = (have.into_iter(), need.into_iter());
+        let (have, mut need) = (have.map(record_id), need.map(record_id));
+        if set == Set::Forms {
+            peer.owe(have.filter_map(|form| self.holding.of_form(&form)));
+            let held = need.by_ref().filter_map(|form| self.holding.of_form(&form));
+            peer.need_forms(held.map(|record| record.id()));
+        } else {
+            peer.owe(have.filter_map(|id| self.holding.record(&id)));
+            peer.need(need);
+        }
         peer.next_round_ms = now_ms.saturating_add(ROUND_INTERVAL_MS);
         round.left = round.left.saturating_sub(1);
         round.until_ms = now_ms.saturating_add(ANSWER_MS_MAX);
@@ -355,9 +402,19 @@ impl Exchange {
                 peer.round = Some(round);
             }
             Ok(None) if set == Set::Chain => self.begin_round(&from, Set::All, round.left, now_ms),
+            Ok(None) if set == Set::All && !round.differs && self.holds_other_forms(&from) => {
+                self.begin_round(&from, Set::Forms, round.left, now_ms);
+            }
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "a peer's answer cannot be read"),
         }
+    }
+
+    /// Whether a peer that holds the same records, as a reconciliation has just found, says that it
+    /// holds other bytes. Its word may be a second old: then a question too many is asked.
+    fn holds_other_forms(&self, peer: &NodeId) -> bool {
+        let signal = self.peers.get(peer).and_then(|peer| peer.signal);
+        signal.is_some_and(|(signal, _)| signal.fingerprint != self.holding.fingerprint())
     }
 
     /// Owes new records to every peer but the one that they came from.

@@ -21,13 +21,14 @@ use std::sync::{Arc, OnceLock};
 /// Kinds that say who belongs.
 const CHAIN_KINDS: [Kind; 3] = [Kind::REGION, Kind::VOTE, Kind::NODE];
 /// Records that are kept at one place, besides those that others follow.
-const KEPT_AT_PLACE: usize = 2;
+const KEPT_AT_PLACE: u32 = 2;
 /// Records of kinds without a row that are kept for one author, those of the lowest ids: what a later
 /// release may need, and 8 MiB at most from one rogue member.
 const UNKNOWN_PER_AUTHOR_MAX: usize = 4_096;
 
-/// Where a record stands, as a digest: 32 bytes instead of 150.
-type Place = Digest;
+/// Where a record stands, as the beginning of a digest: 16 bytes instead of 150. Two places that share
+/// it cost a look too many.
+type Place = [u8; 16];
 
 /// Checks the signature of a record.
 pub type Verify = fn(&Record) -> Result<(), SignatureError>;
@@ -38,8 +39,8 @@ pub struct Holding {
     parameters: Parameters,
     kinds: KindTable,
     records: BTreeMap<RecordId, Arc<Record>>,
-    /// Every record that is not of an unknown kind, by place, the lowest id of each first.
-    places: BTreeSet<(Place, RecordId)>,
+    /// How many records stand at each place, but for those of unknown kinds.
+    places: HashMap<Place, u32>,
     /// Of kinds without a row, by author.
     unknown: BTreeMap<AuthorId, BTreeSet<RecordId>>,
     grounds: Grounds,
@@ -85,7 +86,7 @@ impl Holding {
             kinds,
             records: BTreeMap::new(),
             verify: Record::verify,
-            places: BTreeSet::new(),
+            places: HashMap::new(),
             unknown: BTreeMap::new(),
             effect: OnceLock::new(),
             aside: Aside::default(),
@@ -126,22 +127,30 @@ impl Holding {
         self.effect = OnceLock::new();
     }
 
+    /// These records have no effect here, since applying one of them ended the process.
+    pub(super) fn set_aside(&mut self, ids: impl IntoIterator<Item = RecordId>) {
+        self.parameters.skip.extend(ids);
+        self.effect = OnceLock::new();
+    }
+
+    /// Applies what is held without these records, for nothing but to see whether that has an end.
+    pub(super) fn try_without(&self, left_out: &[RecordId]) {
+        let mut parameters = self.parameters.clone();
+        parameters.skip.extend(left_out);
+        let records: Vec<Arc<Record>> = self.records.values().cloned().collect();
+        drop(settled(&records, &mut parameters));
+    }
+
     /// Works out what holds, if that is not known; a record whose application crashes is set aside
     /// for that, and still held and passed on: another release may know better.
     ///
     /// # Panics
     /// If step 0 alone crashes: then nothing can hold.
     pub fn settle(&mut self) {
-        while self.effect.get().is_none() {
+        if self.effect.get().is_none() {
             let records: Vec<Arc<Record>> = self.records.values().cloned().collect();
-            match guarded(&records, &self.parameters) {
-                Some(effect) => self.effect = OnceLock::from(Arc::new(effect)),
-                None => {
-                    let culprit = culprit(records, &self.parameters);
-                    tracing::error!(record = %culprit, "set aside: applying it crashed");
-                    self.parameters.skip.insert(culprit);
-                }
-            }
+            let effect = settled(&records, &mut self.parameters);
+            self.effect = OnceLock::from(Arc::new(effect));
         }
     }
 
@@ -163,7 +172,7 @@ impl Holding {
         &self.parameters
     }
 
-    /// The sum of the ids that are held.
+    /// The sum of what is held.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
@@ -320,9 +329,12 @@ impl Holding {
         if !self.records.get(&record.id()).is_some_and(precedes) {
             return;
         }
-        self.records.insert(record.id(), Arc::clone(&record));
+        let before = self.records.insert(record.id(), Arc::clone(&record));
+        if let Some(before) = before {
+            self.fingerprint = self.fingerprint.without(before.bytes());
+        }
+        self.fingerprint = self.fingerprint.with(record.bytes());
         self.effect = OnceLock::new();
-        self.snapshots = [None, None];
         taken.new.retain(|new| new.id() != record.id());
         taken.new.push(record);
     }
@@ -331,7 +343,7 @@ impl Holding {
     fn place(&mut self, record: &Arc<Record>) -> bool {
         let id = record.id();
         self.records.insert(id, Arc::clone(record));
-        self.fingerprint = self.fingerprint.with(&id);
+        self.fingerprint = self.fingerprint.with(record.bytes());
         self.effect = OnceLock::new();
         self.snapshots = [None, None];
         let envelope = record.envelope();
@@ -340,11 +352,10 @@ impl Holding {
             of_author.insert(id);
             return of_author.len() > UNKNOWN_PER_AUTHOR_MAX;
         }
-        let place = place_of(record);
-        self.places.insert((place, id));
-        let lowest = RecordId::from_bytes([0; 32]);
-        let held = self.places.range((place, lowest)..);
-        held.take_while(|(of, _)| *of == place).count() > KEPT_AT_PLACE
+        let count = self.places.entry(beginning(place_of(record)));
+        let count = count.or_insert(0);
+        *count += 1;
+        *count > KEPT_AT_PLACE
     }
 
     fn may_make_a_step_count(&self, record: &Record) -> bool {
@@ -384,17 +395,25 @@ impl Holding {
 
     /// What is held beyond the limits and is not followed by anything held.
     fn too_many(&self) -> Vec<RecordId> {
+        let mut crowded: Vec<(Digest, RecordId)> = self
+            .records
+            .values()
+            .filter(|record| !self.is_unknown(record))
+            .map(|record| (place_of(record), record.id()))
+            .filter(|(place, _)| {
+                let count = self.places.get(&beginning(*place));
+                count.is_some_and(|count| *count > KEPT_AT_PLACE)
+            })
+            .collect();
+        // The lowest id of each place first.
+        crowded.sort_unstable();
         let mut beaten: HashSet<RecordId> = HashSet::new();
-        let mut at = None;
-        for (place, id) in &self.places {
-            let count = match at {
-                Some((of, count)) if of == place => count + 1,
-                _ => 1,
-            };
-            at = Some((place, count));
-            if count > KEPT_AT_PLACE {
-                beaten.insert(*id);
-            }
+        for at_place in crowded.chunk_by(|(one, _), (other, _)| one == other) {
+            let others = at_place
+                .iter()
+                .zip(0..)
+                .filter(|(_, at)| *at >= KEPT_AT_PLACE);
+            beaten.extend(others.map(|((_, id), _)| *id));
         }
         if !beaten.is_empty() {
             // A step that counts is what most providers have agreed on, whatever its author says since.
@@ -417,13 +436,15 @@ impl Holding {
         let Some(record) = self.records.remove(id) else {
             return false;
         };
-        self.fingerprint = self.fingerprint.without(id);
+        self.fingerprint = self.fingerprint.without(record.bytes());
         self.effect = OnceLock::new();
         self.snapshots = [None, None];
         if let Some(ids) = self.unknown.get_mut(&record.envelope().author) {
             ids.remove(id);
         }
-        self.places.remove(&(place_of(&record), *id));
+        if !self.is_unknown(&record) {
+            self.leave_place(&record);
+        }
         let before = taken.new.len();
         taken.new.retain(|new| new.id() != *id);
         if taken.new.len() == before {
@@ -437,6 +458,16 @@ impl Holding {
             Kind::TOMBSTONE,
         ];
         !ends.contains(&record.envelope().kind) && !self.is_unknown(&record)
+    }
+
+    fn leave_place(&mut self, record: &Record) {
+        let place = beginning(place_of(record));
+        if let Some(count) = self.places.get_mut(&place) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.places.remove(&place);
+            }
+        }
     }
 
     /// Judges all that is held by what is held, and drops what no longer rests on anything.
@@ -460,13 +491,55 @@ impl Holding {
                 CHAIN_KINDS.contains(&record.envelope().kind)
             }),
             Set::All => (all, |_| true),
+            // Asked for so seldom that it is not kept.
+            Set::Forms => return Arc::new(storage(self.records.values().map(|r| form(r)))),
         };
         let make = || {
-            Arc::new(storage(
-                self.records.values().filter(|record| is_in(record)),
-            ))
+            let records = self.records.values().filter(|record| is_in(record));
+            Arc::new(storage(records.map(|record| record.id())))
         };
         Arc::clone(kept.get_or_insert_with(make))
+    }
+
+    /// The record of which `form` is a form, whichever.
+    pub(super) fn of_form(&self, form: &RecordId) -> Option<&Arc<Record>> {
+        let [first, last] = [0, 0xff].map(|filler| {
+            let mut bytes = *form.as_bytes();
+            bytes
+                .iter_mut()
+                .skip(FORM_ID_BYTES)
+                .for_each(|byte| *byte = filler);
+            RecordId::from_bytes(bytes)
+        });
+        self.records
+            .range(first..=last)
+            .next()
+            .map(|(_, record)| record)
+    }
+}
+
+/// So much of its id names a record whose form follows: nobody makes two records that share it.
+const FORM_ID_BYTES: usize = 24;
+
+/// A record in the bytes that are held: the beginning of its id, then that of their digest.
+fn form(record: &Record) -> RecordId {
+    let mut bytes = *record.id().as_bytes();
+    let digest = Digest::of(record.bytes());
+    let tail = bytes.iter_mut().skip(FORM_ID_BYTES);
+    tail.zip(digest.as_bytes())
+        .for_each(|(byte, of)| *byte = *of);
+    RecordId::from_bytes(bytes)
+}
+
+/// What the records mean, without those whose application crashes.
+fn settled(records: &[Arc<Record>], parameters: &mut Parameters) -> Effect {
+    loop {
+        if let Some(effect) = guarded(records, parameters) {
+            return effect;
+        }
+        let culprit = culprit(records.to_vec(), parameters);
+        tracing::error!(record = %culprit, "set aside: applying it crashed");
+        parameters.skip.insert(culprit);
     }
 }
 
@@ -501,17 +574,16 @@ fn culprit(mut records: Vec<Arc<Record>>, parameters: &Parameters) -> RecordId {
     last.expect("there is a last of some").id()
 }
 
-fn storage<'a>(mut records: impl Iterator<Item = &'a Arc<Record>>) -> NegentropyStorageVector {
+fn storage(mut ids: impl Iterator<Item = RecordId>) -> NegentropyStorageVector {
     let mut storage = NegentropyStorageVector::new();
-    let id = |record: &Arc<Record>| Id::from_byte_array(*record.id().as_bytes());
-    records
-        .try_for_each(|record| storage.insert(0, id(record)))
+    let id = |id: RecordId| Id::from_byte_array(*id.as_bytes());
+    ids.try_for_each(|record| storage.insert(0, id(record)))
         .and_then(|()| storage.seal())
         .expect("a new storage is not sealed");
     storage
 }
 
-fn place_of(record: &Record) -> Place {
+fn place_of(record: &Record) -> Digest {
     let envelope = record.envelope();
     // Of fixed lengths but for the subject, which is last.
     let parts: [&[u8]; 5] = [
@@ -522,4 +594,9 @@ fn place_of(record: &Record) -> Place {
         &envelope.subject,
     ];
     Digest::of(&parts.concat())
+}
+
+fn beginning(place: Digest) -> Place {
+    let beginning = place.as_bytes().first_chunk();
+    *beginning.expect("a digest has 32 bytes")
 }

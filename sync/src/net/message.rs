@@ -3,6 +3,7 @@
 //! A message is one CBOR array: its number, then its parts. Every list has a limit, and a message
 //! that breaks one is no message.
 
+use crate::digest::Digest;
 use crate::id::RecordId;
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
@@ -24,6 +25,8 @@ pub enum Set {
     Chain,
     /// Everything.
     All,
+    /// Everything, in the bytes that are held: of one record two nodes may hold different forms.
+    Forms,
 }
 
 /// One message.
@@ -47,7 +50,7 @@ pub enum Message {
 pub struct Signal {
     /// Records that it holds.
     pub record_count: u32,
-    /// The sum of their ids: two nodes with the same sum hold the same records.
+    /// The sum of their digests: two nodes with the same sum hold the same bytes.
     pub fingerprint: Fingerprint,
     /// Its wall clock, in seconds since 1970.
     pub wall_s: u64,
@@ -55,25 +58,26 @@ pub struct Signal {
     pub is_believed: bool,
 }
 
-/// The sum of the ids of a set, modulo 2^128, of their first 16 bytes.
+/// The sum of the digests of the bytes of records, modulo 2^128, of their first 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fingerprint(pub u128);
 
 impl Fingerprint {
-    /// With `id` in the set.
+    /// With the record of these bytes in the set.
     #[must_use]
-    pub fn with(self, id: &RecordId) -> Self {
-        Self(self.0.wrapping_add(Self::of(id)))
+    pub fn with(self, record: &[u8]) -> Self {
+        Self(self.0.wrapping_add(Self::of(record)))
     }
 
     /// Without it.
     #[must_use]
-    pub fn without(self, id: &RecordId) -> Self {
-        Self(self.0.wrapping_sub(Self::of(id)))
+    pub fn without(self, record: &[u8]) -> Self {
+        Self(self.0.wrapping_sub(Self::of(record)))
     }
 
-    fn of(id: &RecordId) -> u128 {
-        let half = id.as_bytes().first_chunk().copied();
+    fn of(record: &[u8]) -> u128 {
+        let digest = Digest::of(record);
+        let half = digest.as_bytes().first_chunk().copied();
         u128::from_be_bytes(half.unwrap_or_default())
     }
 }
@@ -159,6 +163,7 @@ fn write_frame(to: &mut Encoder<Vec<u8>>, number: u8, set: Set, frame: &[u8]) ->
     let set = match set {
         Set::Chain => 0,
         Set::All => 1,
+        Set::Forms => 2,
     };
     to.array(3)?.u8(number)?.u8(set)?.bytes(frame)?;
     Ok(())
@@ -224,6 +229,7 @@ fn read_set(decoder: &mut Decoder<'_>) -> Result<Set, Unreadable> {
     match decoder.u8()? {
         0 => Ok(Set::Chain),
         1 => Ok(Set::All),
+        2 => Ok(Set::Forms),
         _ => Err(Unreadable),
     }
 }
@@ -249,9 +255,10 @@ mod tests {
             Message::Want(vec![id; WANT_COUNT_MAX]),
             Message::Ask(Set::Chain, vec![0x61]),
             Message::Answer(Set::All, vec![3; FRAME_BYTES_MAX]),
+            Message::Ask(Set::Forms, vec![0x61]),
             Message::Signal(Signal {
                 record_count: 70_000,
-                fingerprint: Fingerprint::default().with(&id),
+                fingerprint: Fingerprint::default().with(b"record"),
                 wall_s: 1 << 40,
                 is_believed: true,
             }),

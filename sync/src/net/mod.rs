@@ -11,6 +11,7 @@ mod aside;
 mod asks;
 mod blobs;
 mod bucket;
+mod caution;
 mod changes;
 mod endpoint;
 mod exchange;
@@ -27,6 +28,7 @@ mod replica;
 mod stream;
 
 pub use blobs::STALL_TIME;
+pub use caution::{APPLY_TIME_MAX, Caution};
 pub use endpoint::EndpointError;
 pub use exchange::{Exchange, Fault, ROUND_INTERVAL_MS, Wall};
 pub use holding::{Holding, Taken, Verify};

@@ -71,6 +71,9 @@ pub struct NetworkConfig {
     pub send_bytes_per_second_max: u64,
     /// See there.
     pub receive_bytes_per_second_max: u64,
+    /// Where a node is looked for that is not at the addresses of its record: of all others, whichever
+    /// is there.
+    pub known: Vec<String>,
     /// A peer that sends or takes nothing of a blob for so long is left; [`super::STALL_TIME`] but in
     /// tests.
     pub stall_time: Duration,
@@ -96,6 +99,7 @@ struct Shared {
     faulty: Mutex<BTreeMap<NodeId, Instant>>,
     answers: Arc<Answers>,
     downlink: Option<Bucket>,
+    known: Vec<String>,
     stall_time: Duration,
     /// Grows whenever a peer comes or goes.
     peers: watch::Sender<u64>,
@@ -150,6 +154,7 @@ impl Network {
             faulty: Mutex::default(),
             answers: Arc::new(answers),
             downlink: Bucket::new(config.receive_bytes_per_second_max),
+            known: config.known,
             stall_time: config.stall_time,
             peers: watch::Sender::new(0),
         });
@@ -408,18 +413,18 @@ impl Shared {
         to_dial(self.me, &others, connected)
     }
 
+    /// Looks for a node where its record says, then where the configuration knows somebody.
     async fn dial_one(self: &Arc<Self>, node: NodeId, addresses: &[String]) -> bool {
-        let addresses = resolve(addresses).await;
-        if addresses.is_empty() {
-            return false;
-        }
-        self.endpoint.find_at(node, &addresses);
-        let connection = match self.endpoint.dial(node, &addresses, RECORDS_ALPN).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                tracing::debug!(%error, "dial");
-                return false;
+        let mut connection = self.dial_at(node, addresses).await;
+        // Each by itself: at most one of them is the node's, and any may be another's.
+        for known in &self.known {
+            if connection.is_some() {
+                break;
             }
+            connection = self.dial_at(node, std::slice::from_ref(known)).await;
+        }
+        let Some(connection) = connection else {
+            return false;
         };
         match self.open(&connection).await {
             Ok(streams) => self.link(node, connection, streams, self.me),
@@ -428,6 +433,18 @@ impl Shared {
                 false
             }
         }
+    }
+
+    async fn dial_at(&self, node: NodeId, addresses: &[String]) -> Option<Connection> {
+        let addresses = resolve(addresses).await;
+        if addresses.is_empty() {
+            return None;
+        }
+        self.endpoint.find_at(node, &addresses);
+        let dialed = self.endpoint.dial(node, &addresses, RECORDS_ALPN).await;
+        dialed
+            .inspect_err(|error| tracing::debug!(%error, "dial"))
+            .ok()
     }
 
     async fn open(&self, connection: &Connection) -> Result<(SendStream, RecvStream), StreamError> {

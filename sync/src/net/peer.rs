@@ -15,6 +15,8 @@ const OWED_COUNT_MAX: usize = 65_536;
 /// Ids that are to be asked of one peer: all that one reconciliation can list, 12 MiB while a node
 /// joins.
 const NEEDED_COUNT_MAX: usize = 262_144;
+/// Other forms of records that are asked of one peer at once: a rogue's are worth no more.
+const FORMS_COUNT_MAX: usize = WANT_COUNT_MAX;
 /// Answers to reconciliations that wait to be sent; an honest peer waits for each.
 const REPLIES_MAX: usize = 4;
 /// Units of work a second: 2,000 signatures are a tenth of a second of a desktop's core, and a third
@@ -24,6 +26,8 @@ const UNITS_PER_SECOND: u64 = 2_000;
 const UNITS_MAX: u64 = 4_000;
 /// An answer to a reconciliation reads every id once.
 const ROUND_UNITS: u64 = 50;
+/// An answer about forms reads every byte once, and nothing of it is kept for the next.
+const FORMS_UNITS: u64 = 1_000;
 /// What a node says of itself is repeated so often,
 const SIGNAL_INTERVAL_MS: u64 = 60_000;
 /// and after a change so soon.
@@ -43,6 +47,8 @@ pub(super) struct Round {
     pub(super) left: u32,
     /// Given up if no answer has come by then.
     pub(super) until_ms: u64,
+    /// Whether one of the two has what the other has not.
+    pub(super) differs: bool,
 }
 
 /// One connected peer.
@@ -56,6 +62,8 @@ pub(super) struct Peer {
     /// would wait aside, and not all of it has room there.
     owed: BTreeSet<Order>,
     needed: BTreeSet<RecordId>,
+    /// Records that are held, in other bytes than the peer holds.
+    forms: BTreeSet<RecordId>,
     /// When the first of those needed that somebody else was asked for may be asked for here.
     pub(super) ask_again_ms: Option<u64>,
     units: u64,
@@ -80,6 +88,7 @@ impl Peer {
             replies: VecDeque::new(),
             owed: BTreeSet::new(),
             needed: BTreeSet::new(),
+            forms: BTreeSet::new(),
             ask_again_ms: None,
             units: UNITS_MAX,
             units_ms: now_ms,
@@ -175,6 +184,14 @@ impl Peer {
         }
     }
 
+    /// The peer is to be asked for its form of these, which are held.
+    pub(super) fn need_forms(&mut self, ids: impl IntoIterator<Item = RecordId>) {
+        self.forms.extend(ids);
+        while self.forms.len() > FORMS_COUNT_MAX {
+            self.forms.pop_last();
+        }
+    }
+
     /// The next message to the peer. `asked` says of whom an id was asked, and when.
     pub(super) fn next_out(
         &mut self,
@@ -228,6 +245,9 @@ impl Peer {
         if self.round.is_some() {
             return wanted;
         }
+        if !self.forms.is_empty() {
+            return std::mem::take(&mut self.forms).into_iter().collect();
+        }
         if self.ask_again_ms.is_some_and(|again_ms| now_ms < again_ms) {
             return wanted;
         }
@@ -270,6 +290,7 @@ fn units(message: &Message) -> u64 {
     match message {
         Message::Records(records) => count(records.len()),
         Message::Want(ids) => count(ids.len() / 8),
+        Message::Ask(Set::Forms, _) => FORMS_UNITS,
         Message::Ask(..) | Message::Answer(..) => ROUND_UNITS,
         Message::Signal(_) => 1,
     }

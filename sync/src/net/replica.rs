@@ -5,6 +5,7 @@
 //! crash in between loses a write that nobody was told of, or records that the next reconciliation
 //! brings again. Watchers see every change of what holds, in order.
 
+use super::caution::{APPLY_TIME_MAX, in_time, name_fresh};
 use super::exchange::{Exchange, Fault, Wall};
 use super::holding::Taken;
 use super::message::Signal;
@@ -41,6 +42,7 @@ pub struct Replica {
     /// Grows whenever there may be something to send, or room to read.
     moved: watch::Sender<u64>,
     started: Instant,
+    apply_time_max: Duration,
 }
 
 /// What the lock guards.
@@ -50,6 +52,8 @@ pub struct Core {
     /// Rows that are not on the disk yet, and records that are not yet gone from it.
     unstored: Vec<Row>,
     gone: Vec<RecordId>,
+    /// What peers sent and was not applied yet.
+    fresh: Vec<RecordId>,
 }
 
 /// A connection to a peer, as a node shows it.
@@ -95,10 +99,16 @@ impl Core {
     }
 
     fn owe_disk(&mut self, taken: &Taken) {
+        self.owe_rows(&taken.new);
         // What was written before it was evicted is still to be written first.
-        self.unstored
-            .extend(taken.new.iter().map(|record| row(record)));
         self.gone.extend(&taken.evicted);
+    }
+
+    fn owe_rows<'r>(&mut self, records: impl IntoIterator<Item = &'r Arc<Record>>) {
+        for record in records {
+            self.unstored.push(row(record));
+            self.fresh.push(record.id());
+        }
     }
 
     /// The peers that are connected, with what they last said of themselves.
@@ -127,6 +137,7 @@ impl Replica {
             links: BTreeMap::new(),
             unstored: Vec::new(),
             gone: Vec::new(),
+            fresh: Vec::new(),
         };
         Self {
             store,
@@ -136,6 +147,16 @@ impl Replica {
             stir: Notify::new(),
             moved: watch::Sender::new(0),
             started: stopwatch(),
+            apply_time_max: APPLY_TIME_MAX,
+        }
+    }
+
+    /// The same, where applying records may take so long: a test waits for it.
+    #[must_use]
+    pub fn applying_within(self, apply_time_max: Duration) -> Self {
+        Self {
+            apply_time_max,
+            ..self
         }
     }
 
@@ -179,8 +200,7 @@ impl Replica {
         let taken = core.exchange.adopt(&commit.records, commit.effect);
         // What waited for them, of others.
         let own = |record: &Arc<Record>| commit.records.iter().any(|own| own.id() == record.id());
-        let others = taken.new.iter().filter(|record| !own(record));
-        core.unstored.extend(others.map(|record| row(record)));
+        core.owe_rows(taken.new.iter().filter(|record| !own(record)));
         core.gone.extend(&taken.evicted);
         self.publish(core);
         self.stir.notify_one();
@@ -295,11 +315,14 @@ impl Replica {
             let count = core.unstored.iter().take_while(fits).count();
             let count = count.max(1).min(core.unstored.len());
             let gone_count = core.gone.len().min(GONE_PER_WRITE);
-            let batch = Batch {
+            let mut batch = Batch {
                 rows: core.unstored.get(..count).unwrap_or_default().to_vec(),
                 gone: core.gone.get(..gone_count).unwrap_or_default().to_vec(),
                 ..Batch::default()
             };
+            if !core.fresh.is_empty() {
+                name_fresh(&mut batch, &core.fresh);
+            }
             self.store.records().write(batch)?.await?;
             core.unstored.drain(..count);
             core.gone.drain(..gone_count);
@@ -308,7 +331,10 @@ impl Replica {
     }
 
     fn publish(&self, core: &mut Core) {
-        core.exchange.settle();
+        in_time(self.apply_time_max, || core.exchange.settle());
+        if core.unstored.is_empty() {
+            core.fresh.clear();
+        }
         let effect = Arc::clone(core.exchange.holding().effect());
         (self.show)(&effect);
         self.effect.send_replace(effect);

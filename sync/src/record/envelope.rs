@@ -1,6 +1,6 @@
 //! One record: its envelope, its bytes, its identity (`docs/format.md#envelope`).
 
-use super::body::Body;
+use super::body::{Body, Vote};
 use super::cbor::{self, CborError, FieldError, Fields, Map};
 use super::kinds::Kind;
 use super::signature::{self, Signature, SignatureError};
@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::id::{AccountId, NodeId, ProviderId, RecordId, RegionId};
 use ed25519_dalek::SigningKey;
 use std::fmt;
+use std::sync::OnceLock;
 
 /// The only format that this release reads and writes.
 pub const FORMAT: u64 = 1;
@@ -154,15 +155,31 @@ pub enum RecordError {
     Signature(#[from] SignatureError),
 }
 
-/// A parsed record together with its bytes, exactly as received.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A parsed record together with its bytes, exactly as received. A region has tens of thousands in
+/// memory: what the bytes say and nobody asks for is not kept beside them.
+#[derive(Clone)]
 pub struct Record {
     envelope: Envelope,
-    body: Result<Body, FieldError>,
-    signature: Signature,
+    body: Held,
+    signer: [u8; 32],
     id: RecordId,
     bytes: Box<[u8]>,
 }
+
+/// How the body of a record is kept.
+#[derive(Clone)]
+enum Held {
+    /// One that many have.
+    Shared(&'static Body),
+    /// Decoded when somebody asks for it: most deploys are followed by others, and only their place is
+    /// of interest.
+    Lazy(OnceLock<Box<Body>>),
+    /// What made it undecodable.
+    Unreadable(FieldError),
+}
+
+static FOR: Body = Body::Vote(Vote::For);
+static FOREIGN: Body = Body::Foreign;
 
 impl Record {
     /// Parses bytes that anybody may have sent. The signature is *not* checked: see
@@ -181,18 +198,18 @@ impl Record {
         if bytes.len() > envelope.kind.bytes_max() {
             return Err(RecordError::TooLong(bytes.len()));
         }
-        let signature = read_signature(&fields)?;
+        let signer = read_signature(&fields)?.key;
         let body = fields
             .raw(key::BODY)
             .ok_or(FieldError::Missing(key::BODY))?;
         // A body that is no map would have no keys to ignore: not the shape of any release.
         Fields::read(body).or(Err(FieldError::Value(key::BODY)))?;
-        let body = Body::decode(envelope.kind, body);
+        let body = Held::of(envelope.kind, body);
         let id = RecordId::from_digest(Digest::of(&unsigned(bytes, &fields)));
         Ok(Self {
             envelope,
             body,
-            signature,
+            signer,
             id,
             bytes: bytes.into(),
         })
@@ -203,11 +220,9 @@ impl Record {
     /// # Errors
     /// [`SignatureError`].
     pub fn verify(&self) -> Result<(), SignatureError> {
-        self.signature.verify(&signature::message(
-            self.envelope.kind.0,
-            &self.envelope.region,
-            &self.id,
-        ))
+        let (kind, region) = (self.envelope.kind.0, &self.envelope.region);
+        self.signature()
+            .verify(&signature::message(kind, region, &self.id))
     }
 
     /// The record's name: the digest of its canonical bytes without signatures.
@@ -227,13 +242,23 @@ impl Record {
     /// # Errors
     /// What made it undecodable; such a record is stored without effect.
     pub fn body(&self) -> Result<&Body, FieldError> {
-        self.body.as_ref().map_err(|error| *error)
+        match &self.body {
+            Held::Shared(body) => Ok(body),
+            Held::Lazy(body) => Ok(body.get_or_init(|| self.decode().into())),
+            Held::Unreadable(error) => Err(*error),
+        }
     }
 
-    /// The one signature, which is the author's.
+    /// Whether it has a body that this release can decode.
     #[must_use]
-    pub fn signature(&self) -> &Signature {
-        &self.signature
+    pub fn is_readable(&self) -> bool {
+        !matches!(self.body, Held::Unreadable(_))
+    }
+
+    /// The key that signed it.
+    #[must_use]
+    pub fn signer(&self) -> &[u8; 32] {
+        &self.signer
     }
 
     /// The bytes as they were received.
@@ -259,6 +284,52 @@ impl Record {
     pub fn precedes(&self, other: &Self) -> bool {
         debug_assert_eq!(self.id, other.id, "two forms of one record");
         self.bytes != other.bytes && Digest::of(&self.bytes) < Digest::of(&other.bytes)
+    }
+
+    fn signature(&self) -> Signature {
+        let fields = Fields::read(&self.bytes).ok();
+        let signature = fields.and_then(|fields| read_signature(&fields).ok());
+        signature.expect("a parsed record has a signature")
+    }
+
+    fn decode(&self) -> Body {
+        let fields = Fields::read(&self.bytes).ok();
+        let body = fields.as_ref().and_then(|fields| fields.raw(key::BODY));
+        let body = body.and_then(|body| Body::decode(self.envelope.kind, body).ok());
+        body.expect("a body that was decoded once is decoded again")
+    }
+}
+
+impl Held {
+    fn of(kind: Kind, body: &[u8]) -> Self {
+        match Body::decode(kind, body) {
+            Ok(body) if body == FOR => Self::Shared(&FOR),
+            Ok(Body::Foreign) => Self::Shared(&FOREIGN),
+            Ok(Body::Deploy(_)) => Self::Lazy(OnceLock::new()),
+            Ok(body) => Self::Lazy(Box::new(body).into()),
+            Err(error) => Self::Unreadable(error),
+        }
+    }
+}
+
+/// All else follows from the bytes.
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Record {}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signer = Digest::from_bytes(self.signer);
+        f.debug_struct("Record")
+            .field("id", &self.id)
+            .field("envelope", &self.envelope)
+            .field("body", &self.body())
+            .field("signer", &signer)
+            .finish_non_exhaustive()
     }
 }
 

@@ -212,6 +212,9 @@ impl Grounds {
     /// Takes up a record that is stored.
     pub fn add(&mut self, record: &Record) {
         let envelope = record.envelope();
+        if !Self::rests_on(envelope.kind) {
+            return;
+        }
         let body = record.body();
         match (Subject::decode(envelope.kind, &envelope.subject), body) {
             (Some(Subject::Node(slot)), Ok(Body::Node(body))) => self.add_node(slot, body),
@@ -329,7 +332,7 @@ impl Grounds {
 
     fn writer(&self, record: &Record) -> Option<Writer> {
         let author = record.envelope().author;
-        let key = &record.signature().key;
+        let key = record.signer();
         let own = signed_as_provider(record);
         let provider = author.provider();
         let keys = self.nodes.get(&author.node()).into_iter().flatten();
@@ -400,7 +403,7 @@ impl Grounds {
             return right_if(writer.creates_at(slot));
         }
         let id = AccountId::derive(&self.region, &envelope.subject);
-        let key = UserKey::Signing(record.signature().key);
+        let key = UserKey::Signing(*record.signer());
         let names_key = |before: &&Arc<Record>| match before.body() {
             Ok(Body::Account(body)) => body.keys.contains(&key),
             _ => false,
@@ -559,11 +562,11 @@ fn check_own(record: &Record, subject: Subject) -> Result<(), Refusal> {
 /// Whether a node has proved that it belongs to the slot.
 fn is_proven(record: &Record) -> bool {
     let envelope = record.envelope();
-    match (
-        Subject::decode(envelope.kind, &envelope.subject),
-        record.body(),
-    ) {
-        (Some(Subject::Node(slot)), Ok(Body::Node(body))) => body.is_proven(&envelope.region, slot),
+    let Some(Subject::Node(slot)) = Subject::decode(envelope.kind, &envelope.subject) else {
+        return true;
+    };
+    match record.body() {
+        Ok(Body::Node(body)) => body.is_proven(&envelope.region, slot),
         _ => true,
     }
 }

@@ -20,7 +20,7 @@ pub use body::{
     Account, Acme, Actors, Body, Cause, Deploy, GitSource, HostProof, Limits, Name, NameKind, Node,
     Provider, Region, Roles, Site, Takedown, Takeout, Tombstone, UserKey, Vote, Zones,
 };
-pub use effect::{Effect, Evidence, Parameters, effect};
+pub use effect::{Effect, Evidence, Parameters, Trap, effect};
 pub use envelope::{
     AuthorId, Draft, Envelope, FORMAT, LogId, PREDECESSORS_MAX, RECORD_BYTES_MAX, REGION_BYTES_MAX,
     Record, RecordError, SEQUENCE_MAX, SUBJECT_BYTES_MAX,

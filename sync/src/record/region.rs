@@ -310,15 +310,14 @@ fn may_propose(before: &Region, record: &Record, nodes: &NodeKeys) -> bool {
         return true;
     }
     nodes.get(&author.node()).is_some_and(|keys| {
-        keys.iter().any(|(provider, key)| {
-            before.provider(provider).is_some() && record.signature().key == *key
-        })
+        keys.iter()
+            .any(|(provider, key)| before.provider(provider).is_some() && record.signer() == key)
     })
 }
 
 /// Whether the author's id is the key that signed, as it is for providers.
 pub(super) fn signed_as_provider(record: &Record) -> bool {
-    record.signature().key == *record.envelope().author.as_bytes()
+    record.signer() == record.envelope().author.as_bytes()
 }
 
 /// Who voted for what with a key that is the voter's id. A vote for a step is final: what withdraws

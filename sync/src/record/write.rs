@@ -3,7 +3,9 @@
 //! An [`Author`] owns its key and the count of its log; the caller stores what comes back and makes
 //! the next [`Effect`] before it writes about the same subject again.
 
-use super::body::{Account, Body, Deploy, Name, Node, Region, Site, Takedown, Tombstone, Vote};
+use super::body::{
+    Account, Body, Deploy, Name, NameKind, Node, Region, Site, Takedown, Tombstone, Vote,
+};
 use super::effect::Effect;
 use super::envelope::{
     AuthorId, Draft, Envelope, LogId, PREDECESSORS_MAX, Record, RecordError, SEQUENCE_MAX,
@@ -64,11 +66,11 @@ impl Author {
         }
     }
 
-    /// The provider `id`, whose key lives elsewhere: what it is to write comes back as
+    /// The provider or account `id`, whose key lives elsewhere: what it is to write comes back as
     /// [`WriteError::KeyElsewhere`]. Such a draft has a log of its own, which follows from what it
     /// says: asked for twice it is the same draft, and two that are out share no number.
     #[must_use]
-    pub fn away(id: ProviderId, region: RegionId) -> Self {
+    pub fn away(id: impl Into<AuthorId>, region: RegionId) -> Self {
         Self {
             id: id.into(),
             key: None,
@@ -324,7 +326,8 @@ impl Author {
         )
     }
 
-    /// A claim of a name for `account`, in its lowest unused place.
+    /// A claim of a name for `account`, in an unused place. The search begins where author and name
+    /// say: on two sides of a partition two nodes hardly ever take the same place for two names.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -334,8 +337,12 @@ impl Author {
         account: AccountId,
         body: Name,
     ) -> Result<Record, WriteError> {
+        let kind = u8::from(body.kind == NameKind::Account);
+        let spread = [self.id.as_bytes().as_slice(), &[kind], body.name.as_bytes()];
+        let spread = Digest::derive("verge 1 name place", &spread);
+        let [first, ..] = *spread.as_bytes();
         let index = effect
-            .free_name_index(&account)
+            .free_name_index(&account, first)
             .ok_or(WriteError::NamesFull(account))?;
         self.sign(
             Subject::Name(account, index),

@@ -57,6 +57,23 @@ impl Member {
         kinds: KindTable,
         parameters: Parameters,
     ) -> Self {
+        let config = (vec![], stall_time);
+        Self::start_knowing(scene, number, config, kinds, parameters).await
+    }
+
+    /// A member that looks for others at `known`, too.
+    pub(crate) async fn knowing(scene: &Scene, number: u8, known: Vec<String>) -> Self {
+        let (config, parameters) = ((known, STALL_TIME), scene.parameters.clone());
+        Self::start_knowing(scene, number, config, KindTable::default(), parameters).await
+    }
+
+    async fn start_knowing(
+        scene: &Scene,
+        number: u8,
+        (known, stall_time): (Vec<String>, Duration),
+        kinds: KindTable,
+        parameters: Parameters,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Arc::new(LocalDisk)).unwrap();
         let holding = Holding::new(&scene.records, parameters, kinds).unwrap();
@@ -72,6 +89,7 @@ impl Member {
             damaged: Box::new(|_blob| {}),
             send_bytes_per_second_max: 0,
             receive_bytes_per_second_max: 0,
+            known,
             stall_time,
         };
         let seed = seed(number);

@@ -4,7 +4,7 @@ use crate::member::{Member, in_step, introduce};
 use crate::scene::{Scene, deploy_body, provider_key, seed, with_site};
 use verge_sync::record::{
     Author, AuthorRule, Effect, Kind, KindRow, KindTable, Parameters, Record, RemovalList,
-    SubjectRule,
+    SubjectRule, Trap,
 };
 use verge_sync::store::Row;
 
@@ -104,7 +104,7 @@ async fn a_record_that_crashes_a_release_is_set_aside_and_the_region_goes_on() {
     let poison = trap.id();
     let bytes = trap.bytes().to_vec();
     let planted = Parameters {
-        trap: Some(poison),
+        trap: Some(Trap::Panic(poison)),
         ..scene.parameters.clone()
     };
     let mut members = Vec::new();
@@ -137,6 +137,30 @@ async fn a_record_that_crashes_a_release_is_set_aside_and_the_region_goes_on() {
         assert!(effect.record(&poison).is_some());
         let head = effect.sites[&site].head().unwrap();
         assert_eq!(head.body().version, deploy_body("good", account, 0).version);
+    }
+}
+
+/// All nodes have other addresses than their records say, as after a provider of lines has given
+/// everybody new ones: who has a name finds who stands there, and so everybody else.
+#[tokio::test]
+async fn nodes_whose_addresses_all_changed_find_each_other_by_a_known_name() {
+    let (scene, account, site) = with_site(3);
+    // The records name ports of documentation addresses at which nobody answers.
+    let mut members = vec![Member::start(&scene, 0, KindTable::default()).await];
+    let place = |member: &Member| format!("localhost:{}", member.address().port());
+    let known = vec!["nowhere.invalid:4420".to_owned(), place(&members[0])];
+    for number in 1..3 {
+        members.push(Member::knowing(&scene, number, known.clone()).await);
+    }
+    let member = &mut members[1];
+    let deploy = |author: &mut Author, effect: &Effect| {
+        let body = deploy_body("found", account, 0);
+        author.deploy(effect, site, body).unwrap()
+    };
+    member.write(deploy).await;
+    in_step(&members.iter().collect::<Vec<_>>()).await;
+    for member in &members {
+        assert_eq!(member.effect().sites[&site].deploys.len(), 1);
     }
 }
 

@@ -214,7 +214,10 @@ fn a_claim_is_given_up_and_taken_by_another() {
     let account: AccountId = scene.effect().sites[&first].body.account;
     let effect = scene.effect();
     let gone = name_body(NameKind::Label, "", first.digest());
-    let record = scene.nodes[number].name(&effect, account, 0, gone).unwrap();
+    let index = effect.names_of(first.digest()).next().unwrap().index;
+    let record = scene.nodes[number]
+        .name(&effect, account, index, gone)
+        .unwrap();
     scene.add(record);
     assert_eq!(
         scene.effect().site_by_label("cafe").map(|s| s.id),
@@ -453,20 +456,49 @@ fn an_account_that_lets_nobody_act_keeps_the_names_it_has() {
     scene.add(record);
     assert!(scene.effect().site_by_label("ana").is_some());
     let effect = scene.effect();
+    let index = effect.names_of(site.digest()).next().unwrap().index;
     let moved = name_body(NameKind::Label, "rogue", site.digest());
-    let record = scene.nodes[1].name(&effect, account, 0, moved).unwrap();
+    let record = scene.nodes[1].name(&effect, account, index, moved).unwrap();
     scene.add(record);
     assert!(scene.effect().site_by_label("ana").is_some());
     assert!(scene.effect().site_by_label("rogue").is_none());
     // The sponsor may still change it.
     let changed = name_body(NameKind::Label, "nell", site.digest());
     let record = scene.providers[0]
-        .name(&effect, account, 0, changed)
+        .name(&effect, account, index, changed)
         .unwrap();
     scene.add(record);
     assert!(scene.effect().site_by_label("nell").is_some());
     let owner = provider_key(0).provider();
     assert_eq!(scene.effect().accounts[&account].sponsor, owner);
+}
+
+/// Both sides took the lowest free place once, and one of the two names was gone after the heal until
+/// its node had claimed it anew.
+#[test]
+fn names_claimed_on_two_sides_of_a_partition_both_hold_at_once() {
+    let (mut scene, account, site) = with_site(2);
+    // What both sides knew when they parted.
+    let before = scene.effect();
+    let sides = [(0, "ana"), (1, "garden")].map(|(node, name)| {
+        let body = name_body(NameKind::Label, name, site.digest());
+        scene.nodes[node].claim(&before, account, body).unwrap()
+    });
+    for record in sides {
+        scene.add(record);
+    }
+    let effect = scene.effect();
+    for name in ["ana", "garden"] {
+        let found = effect.site_by_label(name).map(|site| site.id);
+        assert_eq!(found, Some(site), "{name}");
+    }
+    // The same node asked twice, before it knows of its own claim, claims one place.
+    let place = |scene: &mut Scene| {
+        let body = name_body(NameKind::Label, "twice", site.digest());
+        let record = scene.nodes[0].claim(&before, account, body).unwrap();
+        record.envelope().subject.clone()
+    };
+    assert_eq!(place(&mut scene), place(&mut scene));
 }
 
 #[test]

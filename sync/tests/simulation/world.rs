@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use verge_sync::RecordId;
-use verge_sync::net::{Fault, Message, ROUND_INTERVAL_MS};
+use verge_sync::net::{Fault, Message, ROUND_INTERVAL_MS, Wall};
 use verge_sync::record::{Author, Kind, Record};
 
 /// What a seed decides before anything happens.
@@ -67,8 +67,8 @@ enum Event {
     Mute(usize, usize),
     /// Nothing came over the connection for a while: it is given up.
     Break(usize, usize, u64),
-    /// The clock of a machine that slept.
-    Jump(usize, u64),
+    /// The clock of a machine that slept goes ahead, or one is set back.
+    Jump(usize, i64),
     /// The disk is gone too.
     Die(usize),
     /// Looks for the lists of removals.
@@ -92,8 +92,8 @@ pub(crate) struct World {
     mute: BTreeSet<(usize, usize)>,
     /// Ways of connections on which something was lost: nothing that follows arrives.
     broken: BTreeSet<(usize, usize, u64)>,
-    /// How far each clock is ahead.
-    jumps_ms: Vec<u64>,
+    /// How far each clock is ahead, or behind.
+    jumps_ms: Vec<i64>,
     /// Deploys whose accepting node is gone for good, and which another honest node had.
     pub(crate) rescued: BTreeSet<RecordId>,
     /// Steps by which two providers removed one another.
@@ -205,8 +205,10 @@ impl World {
             self.at(when, Event::Mute(from, to));
         }
         for _ in 0..self.dice.below(3) {
-            let (who, ahead) = (self.dice.below(count), self.dice.between(1, 10_000_000));
+            let (who, far) = (self.dice.below(count), self.dice.between(1, 10_000_000));
+            let far = i64::try_from(far).unwrap();
             let when = self.dice.between(0, story.length_ms);
+            let ahead = if self.dice.once_in(2) { far } else { -far };
             self.at(when, Event::Jump(who, ahead));
         }
         let honest = usize::from(story.honest_count);
@@ -333,6 +335,7 @@ impl World {
             }
             Event::Jump(who, ahead) => {
                 self.jumps_ms[who] += ahead;
+                self.set_wall(who);
                 self.settle(who);
             }
             Event::Die(who) => self.die(who),
@@ -468,9 +471,24 @@ impl World {
         }
     }
 
-    /// Every clock begins somewhere else.
+    /// Every clock begins somewhere else, so far on that none is set back to before its beginning.
     fn clock_ms(&self, who: usize) -> u64 {
-        self.now_ms + u64::try_from(who).unwrap() * 1_000_000 + self.jumps_ms[who]
+        let begun_ms = 100_000_000 + u64::try_from(who).unwrap() * 1_000_000;
+        (self.now_ms + begun_ms)
+            .checked_add_signed(self.jumps_ms[who])
+            .unwrap()
+    }
+
+    /// What the machine takes for the time of day: 1970, or any other, and sure of it or not.
+    fn set_wall(&mut self, who: usize) {
+        let clock_ms = self.clock_ms(who);
+        let wall = Wall {
+            seconds: [0, 1_800_000_000, u64::MAX][self.dice.below(3)],
+            is_believed: self.dice.once_in(2),
+        };
+        if let Some(exchange) = &mut self.members[who].exchange {
+            exchange.set_wall(wall, clock_ms);
+        }
     }
 
     fn deliver(&mut self, from: usize, to: usize, link: u64, bytes: Vec<u8>) {

@@ -65,7 +65,7 @@ impl AccountEffect {
 
     /// Whether one of its keys signed the record in its name.
     pub(super) fn signed(&self, record: &Record) -> bool {
-        record.envelope().author == self.id.into() && self.keys.contains(&record.signature().key)
+        record.envelope().author == self.id.into() && self.keys.contains(record.signer())
     }
 
     /// Whether its own key or its sponsor wrote the record.
@@ -159,7 +159,7 @@ impl Judge<'_> {
         let own = record.envelope().author == AuthorId::from(self.id)
             && before
                 .iter()
-                .any(|version| signs(version.body, &record.signature().key));
+                .any(|version| signs(version.body, record.signer()));
         let follows = !before.is_empty();
         (follows && (by_sponsor || own)).then_some(Version { body, by_sponsor })
     }

@@ -137,12 +137,14 @@ impl Effect {
     /// The record, if it is known.
     #[must_use]
     pub fn record(&self, id: &RecordId) -> Option<&Arc<Record>> {
-        self.index.known.get(id)
+        let known = &self.index.known;
+        let at = known.binary_search_by_key(id, |record| record.id()).ok()?;
+        known.get(at)
     }
 
-    /// Every record that is known, in no order.
+    /// Every record that is known, by id.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.index.known.values()
+        self.index.known.iter()
     }
 
     /// The author's own record of a subject at `sequence` of `epoch`, or the last after it, whatever
@@ -157,7 +159,7 @@ impl Effect {
         let own = self
             .index
             .known
-            .values()
+            .iter()
             .map(|record| (record.envelope(), record.id()));
         own.filter(|(envelope, id)| {
             (envelope.kind, envelope.subject.as_slice()) == (kind, subject)
@@ -179,11 +181,14 @@ impl Effect {
             .unwrap_or_default()
     }
 
-    /// The lowest of the account's 64 places for names that was never used.
+    /// A place of the account's 64 for names that was never used: the first from `first` (taken
+    /// modulo 64) on, and round to those before it.
     #[must_use]
-    pub fn free_name_index(&self, account: &AccountId) -> Option<u8> {
+    pub fn free_name_index(&self, account: &AccountId, first: u8) -> Option<u8> {
         let used = self.index.name_indices.get(account);
-        (0..NAME_COUNT).find(|index| used.is_none_or(|used| !used.contains(index)))
+        (0..NAME_COUNT)
+            .map(|step| (first % NAME_COUNT + step) % NAME_COUNT)
+            .find(|index| used.is_none_or(|used| !used.contains(index)))
     }
 
     /// The lowest counter at `slot` that no account ever had.

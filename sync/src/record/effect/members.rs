@@ -163,7 +163,7 @@ impl Members {
             return Some(Member::Provider(author.provider()));
         }
         let node = self.nodes.get(&author.node())?;
-        let signed = node.keys.contains(&record.signature().key);
+        let signed = node.keys.contains(record.signer());
         signed.then_some(Member::Node(node.id, node.slot))
     }
 

@@ -283,14 +283,14 @@ impl Judge<'_> {
         let records = self.set.of_subject(Kind::DEPLOY, id.as_bytes());
         let owner = self.accounts.get(&site.account);
         let history = History::read(records, notes, |record, _| {
-            let heeded = self.members.heeds(self.set, record) && deploy_body(record).is_some();
+            let heeded = self.members.heeds(self.set, record) && record.is_readable();
             let epoch = record.envelope().epoch;
             let is_base = site.base == Some(record.id()) && epoch < site.epoch;
             let current = epoch == site.epoch;
             let acts = || owner.is_some_and(|owner| self.acts(record, owner, site.as_of));
             (heeded && (is_base || (current && acts()))).then_some(is_base)
         });
-        if let Some(base) = site.base.filter(|base| !self.set.known.contains_key(base)) {
+        if let Some(base) = site.base.filter(|base| !self.set.knows(base)) {
             notes.waiting.push(Waiting {
                 record: settings,
                 missing: base,
