@@ -29,11 +29,21 @@ fn every_node_serves_what_one_was_given() {
         serves(node, HOST, &site, &[Protocol::Http2]);
     }
     // The accepting node is gone, with all that it had; the next push goes elsewhere.
+    let gone = status(&region.nodes[0])["node"]["id"].clone();
     region.nodes[0].kill();
     publisher.write("index.html", "<p>second");
     publisher.commit("two");
     let said = publisher.push_ok(&region.nodes[1], "garden", "main");
     assert!(said.contains("held by 2 of 3 nodes"), "{said}");
+    // It was not waited for until its connection is given up.
+    let after = status(&region.nodes[1]);
+    let mut peers = after["peers"].as_array().unwrap().iter();
+    let is_connected =
+        peers.any(|peer| peer["node"]["id"] == gone && !peer["connected_s"].is_null());
+    assert!(
+        !is_connected || said.contains("one node does not answer"),
+        "{said}"
+    );
     assert_eq!(page(&region.nodes[2], HOST, "/").unwrap(), b"<p>second");
     // A node that comes back serves what it has until it has the rest.
     region.nodes[0].restart();
