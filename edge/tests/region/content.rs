@@ -112,6 +112,17 @@ fn a_full_node_gives_up_what_enough_others_hold() {
         page(&region.nodes[1], &host(number), "/").unwrap();
     }
     assert!(served >= 2 && misdirected >= 1, "{served} {misdirected}");
+    // Most of the others go: there is room for what was given up.
+    for number in 6..SITES {
+        let site = format!("site{number}");
+        region.nodes[0].verge_ok(&["site", "delete", &site, "--confirm", &site]);
+    }
+    wait(&region.nodes[2], |status| {
+        status["given_up_count"] == 0 && all_here(6)(status)
+    });
+    for number in 0..6 {
+        page(&region.nodes[2], &host(number), "/").unwrap();
+    }
 }
 
 /// More than have room on the small node.

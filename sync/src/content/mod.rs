@@ -12,7 +12,7 @@ mod turns;
 
 pub use gather::{Check, GatherConfig, Gatherer, RepairChanges, Repairs, Unfit};
 pub use plan::bytes_max;
-pub use thrift::{Copy, Thrift};
+pub use thrift::{Copy, Thrift, Used};
 
 use crate::digest::Digest;
 use crate::id::{NodeId, Version};
