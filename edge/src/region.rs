@@ -10,7 +10,7 @@ mod certify;
 mod describe;
 mod history;
 mod inspect;
-mod kinds;
+pub(crate) mod kinds;
 mod left;
 mod members;
 pub mod naming;

@@ -7,8 +7,10 @@
 //! place is found; one that comes waits. What a broken off import has done stays, and the next one
 //! goes on from it.
 
+mod check;
 mod read;
 
+pub use check::{CheckError, check_records};
 pub use read::ReadError;
 
 use crate::admin::SiteChange;
