@@ -1,8 +1,8 @@
 //! What is kept, and what goes: blobs that nothing names any more, and what a full node gives up.
 //!
 //! One task, after the start, once an hour when records have changed since, and at once when there is
-//! no room; once a minute while less is kept than the region keeps, since any change may have made room
-//! again. What the node gives up is kept in the database, so that a start does not bring it again.
+//! no room; three times a minute while less is kept than the region keeps, since any change may have made
+//! room again. What the node gives up is kept in the database, so that a start does not bring it again.
 
 use crate::receipts::Receipts;
 use crate::receive::{Histories, repositories_bytes};
@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(3600);
 /// live.
 const GRACE_WHEN_FULL: Duration = Duration::from_secs(30);
 /// Room is made so often at most: a disk that others fill is not looked through all the time.
-const BETWEEN_RELIEFS: Duration = Duration::from_secs(60);
+const BETWEEN_RELIEFS: Duration = Duration::from_secs(20);
 /// Fewer versions, then copies that go; a third finds that it is enough.
 const MEASURES_MAX: usize = 4;
 /// Versions that one write takes from the shelf.

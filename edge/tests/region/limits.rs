@@ -4,7 +4,6 @@ use crate::harness::{Node, Publisher};
 use crate::scene::{Region, wait};
 use crate::street::Street;
 use crate::support::sample::noise;
-use std::time::Duration;
 use verge_sync::clock::stopwatch;
 
 /// In a second, each way.
@@ -51,9 +50,10 @@ fn film_goes(
                 }
                 continue;
             };
-            let elapsed: Duration = now.duration_since(since);
-            let allowed = LIMIT_BYTES as f64 * elapsed.as_secs_f64() * 1.1;
-            let allowed = allowed as u64 + SLACK_BYTES + ahead_bytes;
+            let elapsed = now.duration_since(since);
+            let millis = u64::try_from(elapsed.as_millis()).unwrap();
+            // A tenth for what packets take beside their content.
+            let allowed = LIMIT_BYTES * millis / 1000 / 10 * 11 + SLACK_BYTES + ahead_bytes;
             let came = now_bytes - at_bytes;
             assert!(
                 came <= allowed,

@@ -207,6 +207,9 @@ impl Thrift {
     ) -> bool {
         let mut state = self.state();
         let before = (state.kept_count, state.given_up.clone());
+        // Not those of sites that have ended: they never come back.
+        let known: BTreeSet<SiteId> = copies.iter().map(|copy| copy.site).collect();
+        state.given_up.retain(|site| known.contains(site));
         state.used_bytes = used.kept_bytes.saturating_add(used.cache_bytes);
         let over_bytes = self.over(&state, used, copies);
         if over_bytes == 0 {
@@ -417,6 +420,16 @@ mod tests {
         assert_eq!((thrift.kept_count(), thrift.given_up().len()), (3, 0));
         assert!(thrift.weigh(kept_bytes(500), me, &copies));
         assert_eq!(thrift.kept_count(), KEPT_DEPLOYS);
+        assert!(!thrift.is_scarce());
+    }
+
+    #[test]
+    fn what_was_given_up_of_a_site_that_ended_is_forgotten() {
+        let ended = SiteId::from_bytes([99; 32]);
+        let copies = [copy(1, 100, 1..8)];
+        let thrift = Thrift::new(1_000, BTreeSet::from([ended, copies[0].site]));
+        assert!(thrift.weigh(kept_bytes(790), (node(ME), 0), &copies));
+        assert_eq!(thrift.given_up(), BTreeSet::from([copies[0].site]));
     }
 
     #[test]
