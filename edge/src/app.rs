@@ -173,9 +173,10 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
     let kept = (&store, &config);
     let keep = doctor::keep(kept, &region, (&showing, &among), &edge, &receiver)?;
     let admin = api(ssh.map(|address| address.port()), Some(keep));
+    let collection = among.collection(&store, &region, &thrift, receiver.histories());
     let _scrub = housekeeping::scrub(&store, config.store, among.repairs())?;
     let chores = [
-        tokio::spawn(among.collection(&store, &region, &thrift).run()),
+        tokio::spawn(collection.run()),
         tokio::spawn(housekeeping::recheck_reported(
             store.clone(),
             damages,

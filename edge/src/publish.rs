@@ -109,7 +109,7 @@ pub enum PublishError {
     },
     /// The steward has set a limit, and it is reached.
     #[error(
-        "this node's room for sites is used up: push to another node, or ask its steward for more (`store.bytes_max`)"
+        "this node's room for sites is used up: push to another node, or again in a minute, when it may have made some, or ask its steward for more (`store.bytes_max`)"
     )]
     NoRoom,
     /// What the build left is not a whole version: an error of ours.
@@ -392,9 +392,10 @@ impl Publishing {
             return Err(PublishError::OverAccount { bytes, max });
         }
         let new_bytes = built.new_blobs.iter().map(|blob| blob.bytes).sum();
-        if !self.thrift.has_room(new_bytes) {
+        if !self.thrift.has_room_for_new(new_bytes) {
             return Err(PublishError::NoRoom);
         }
+        self.thrift.add(new_bytes);
         self.thrift.take_back(site.id);
         Ok(())
     }

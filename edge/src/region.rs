@@ -11,7 +11,7 @@ mod describe;
 mod handed;
 mod history;
 mod inspect;
-mod kinds;
+pub(crate) mod kinds;
 mod left;
 mod members;
 pub mod naming;

@@ -23,19 +23,26 @@ pub(crate) struct SiteTurn {
 impl SiteTurns {
     /// Waits until nobody has this site's turn.
     pub(crate) async fn turn(&self, site: SiteId) -> SiteTurn {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, turn| turn.strong_count() > 0);
-            let known = turns.get(&site).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let turn = Arc::default();
-                turns.insert(site, Arc::downgrade(&turn));
-                turn
-            })
-        };
         SiteTurn {
-            _guard: turn.lock_owned().await,
+            _guard: self.of(site).lock_owned().await,
         }
+    }
+
+    /// The site's turn, if nobody has it.
+    pub(crate) fn try_turn(&self, site: SiteId) -> Option<SiteTurn> {
+        let guard = self.of(site).try_lock_owned().ok();
+        guard.map(|guard| SiteTurn { _guard: guard })
+    }
+
+    fn of(&self, site: SiteId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let known = turns.get(&site).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turn = Arc::default();
+            turns.insert(site, Arc::downgrade(&turn));
+            turn
+        })
     }
 }
 
@@ -55,6 +62,7 @@ mod tests {
         };
         let mut second = pin!(turns.turn(garden));
         assert!(second.as_mut().poll(&mut context).is_pending());
+        assert!(turns.try_turn(garden).is_none() && turns.try_turn(shed).is_some());
         assert!(pin!(turns.turn(shed)).poll(&mut context).is_ready());
         drop(first);
         assert!(second.as_mut().poll(&mut context).is_ready());

@@ -11,6 +11,7 @@ use crate::kernel_clock;
 use crate::listen::Running;
 use crate::membership::Porter;
 use crate::receipts::Receipts;
+use crate::receive::Histories;
 use crate::region::{META_NEWCOMER, Reached, RegionView, WriteError};
 use crate::watch::{Tools, Watch};
 use anyhow::Context;
@@ -172,11 +173,13 @@ impl Among {
         store: &Store,
         region: &Arc<RegionView>,
         thrift: &Arc<Thrift>,
+        histories: Histories,
     ) -> Collection {
         Collection {
             store: store.clone(),
             region: Arc::clone(region),
             receipts: self.receipts(region),
+            histories,
             repairs: self.repairs.clone(),
             thrift: Arc::clone(thrift),
         }

@@ -1,16 +1,18 @@
 //! What is kept, and what goes: blobs that nothing names any more, and what a full node gives up.
 //!
-//! One task, after the start, whenever records have changed since, and at once when there is no
-//! room. What the node gives up is kept in the database, so that a start does not bring it again.
+//! One task, after the start, once an hour when records have changed since, and at once when there is
+//! no room; three times a minute while less is kept than the region keeps, since any change may have made
+//! room again. What the node gives up is kept in the database, so that a start does not bring it again.
 
 use crate::receipts::Receipts;
+use crate::receive::{Histories, repositories_bytes};
 use crate::region::{RegionView, replica_count_min};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use verge_sync::Digest;
 use verge_sync::clock::stopwatch;
-use verge_sync::content::{Copy, Repairs, Thrift};
+use verge_sync::content::{Copy, Repairs, Thrift, Used};
 use verge_sync::id::{SiteId, Version};
 use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use verge_sync::store::{Batch, MetaValue, Store, StoreError};
@@ -26,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(3600);
 /// live.
 const GRACE_WHEN_FULL: Duration = Duration::from_secs(30);
 /// Room is made so often at most: a disk that others fill is not looked through all the time.
-const BETWEEN_RELIEFS: Duration = Duration::from_secs(60);
+const BETWEEN_RELIEFS: Duration = Duration::from_secs(20);
 /// Fewer versions, then copies that go; a third finds that it is enough.
 const MEASURES_MAX: usize = 4;
 /// Versions that one write takes from the shelf.
@@ -42,6 +44,7 @@ pub(super) struct Collection {
     pub(super) store: Store,
     pub(super) region: Arc<RegionView>,
     pub(super) receipts: Receipts,
+    pub(super) histories: Histories,
     pub(super) repairs: Repairs,
     pub(super) thrift: Arc<Thrift>,
 }
@@ -62,6 +65,10 @@ pub(super) fn thrift(store: &Store, bytes_max: u64) -> Result<Thrift, StoreError
         // Until it is weighed what is kept: all that is here.
         let held = store.blobs().list()?;
         thrift.add(held.iter().map(|blob| blob.bytes).sum());
+        match repositories_bytes(store.dir()) {
+            Ok(bytes) => thrift.add(bytes),
+            Err(error) => tracing::warn!(%error, "what repositories take is counted later"),
+        }
     }
     Ok(thrift)
 }
@@ -96,7 +103,7 @@ impl Collection {
                 Err(error) => tracing::error!("collect what nothing names: {error:#}"),
             }
             let rest = match grace {
-                GRACE => BETWEEN_COLLECTIONS,
+                GRACE if !self.thrift.is_scarce() => BETWEEN_COLLECTIONS,
                 _ => BETWEEN_RELIEFS,
             };
             tokio::time::sleep(BETWEEN_RELIEFS.min(rest)).await;
@@ -135,16 +142,27 @@ impl Collection {
     /// Looks how much is kept, and decides what is kept from now on, measure by measure.
     async fn weigh(&self) -> anyhow::Result<bool> {
         let mut has_changed = false;
+        let mut freed_bytes = 0;
         for _measure in 0..MEASURES_MAX {
-            let used_bytes = self.used_bytes().await?;
-            let effect = self.region.effect();
+            let mut used = self.used(freed_bytes).await?;
+            let (effect, copies) = (self.region.effect(), self.copies());
+            let over_bytes = self.thrift.over_bytes(used, &copies);
+            if over_bytes > 0 && used.cache_bytes > 0 {
+                let freed = self
+                    .histories
+                    .give_up_caches(over_bytes, &effect, &self.store);
+                let freed = freed.await?;
+                freed_bytes += freed;
+                used.freed_bytes = freed_bytes;
+                used.cache_bytes = used.cache_bytes.saturating_sub(freed);
+            }
             let me = (self.region.keys().node(), replica_count_min(&effect));
-            if !self.thrift.weigh(used_bytes, me, &self.copies()) {
+            if !self.thrift.weigh(used, me, &copies) {
                 break;
             }
             has_changed = true;
             tracing::warn!(
-                used_bytes,
+                kept_bytes = used.kept_bytes,
                 kept_versions = self.thrift.kept_count(),
                 given_up = self.thrift.given_up().len(),
                 "this node keeps less of the region's sites for want of room, or more because there is some again"
@@ -161,8 +179,8 @@ impl Collection {
         Ok(has_changed)
     }
 
-    /// What is here of what is kept; the rest goes.
-    async fn used_bytes(&self) -> anyhow::Result<u64> {
+    /// What is here of what is kept, and the repositories; the rest goes.
+    async fn used(&self, freed_bytes: u64) -> anyhow::Result<Used> {
         let (store, region) = (self.store.clone(), Arc::clone(&self.region));
         let thrift = Arc::clone(&self.thrift);
         let used = tokio::task::spawn_blocking(move || {
@@ -171,7 +189,11 @@ impl Collection {
             let kept = held.filter(|blob| live.contains(&blob.digest));
             Ok::<u64, StoreError>(kept.map(|blob| blob.bytes).sum())
         });
-        Ok(used.await??)
+        Ok(Used {
+            kept_bytes: used.await??,
+            cache_bytes: self.histories.cache_bytes().await?,
+            freed_bytes,
+        })
     }
 
     /// The sites of which there is a copy here, or would be.

@@ -3,7 +3,10 @@
 //! Every name in it is a checked path, and every file and folder is made, never opened: what is
 //! there already, be it a link, was put there by somebody else, or by this file system, for which
 //! two names are one. Either way the export ends with a sentence.
+//! What a crash left under a temporary name is removed by the next export to the same folder: whoever
+//! still writes there holds a lock on it.
 
+use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -77,6 +80,8 @@ pub struct Folder {
     temporary: PathBuf,
     target: PathBuf,
     made: BTreeMap<String, Kind>,
+    /// That of [`Folder::temporary`], locked.
+    _lock: File,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +109,7 @@ impl Folder {
         if target.symlink_metadata().is_ok() {
             return Err(FolderError::Exists(target));
         }
+        sweep(&above, &name.to_string_lossy());
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|_random| FolderError::NoName(target.clone()))?;
         let mut temporary = std::ffi::OsString::from(".");
@@ -111,10 +117,12 @@ impl Folder {
         temporary.push(format!(".{:016x}", u64::from_le_bytes(random)));
         let temporary = above.join(temporary);
         make(&temporary).map_err(at("make", &temporary))?;
+        let lock = lock(&temporary).map_err(at("lock", &temporary))?;
         Ok(Self {
             temporary,
             target,
             made: BTreeMap::new(),
+            _lock: lock,
         })
     }
 
@@ -223,6 +231,46 @@ impl Drop for Folder {
             _ => {}
         }
     }
+}
+
+/// Fails where somebody else holds it.
+fn lock(folder: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::DIRECTORY;
+    let mut options = OpenOptions::new();
+    let options = options.read(true).custom_flags(flags.bits().cast_signed());
+    let file = options.open(folder)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+/// Removes what crashes have left of exports to the folder `name`. What cannot be removed stays.
+fn sweep(above: &Path, name: &str) {
+    let Ok(entries) = fs::read_dir(above) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if is_left(&entry.file_name().to_string_lossy(), name)
+            && let Ok(_lock) = lock(&path)
+            && let Err(error) = fs::remove_dir_all(&path)
+        {
+            tracing::warn!(%error, path = %path.display(), "what an export left stays");
+        }
+    }
+}
+
+/// Whether it is a temporary name for `name`.
+fn is_left(found: &str, name: &str) -> bool {
+    let digits = found
+        .strip_prefix('.')
+        .and_then(|rest| rest.strip_prefix(name));
+    let digits = digits.and_then(|rest| rest.strip_prefix('.'));
+    digits.is_some_and(|digits| {
+        digits.len() == 16
+            && digits
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 /// The digest and length of a file that was just written.
@@ -376,6 +424,29 @@ mod tests {
         assert!(folder.put("sites/s/files/folder/y", b"y").is_err());
         assert!(folder.put("sites/s/files/file", b"y").is_err());
         assert!(fs::read_dir(outside.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn what_a_crash_left_is_removed_by_the_next_export_and_nothing_else_is() {
+        let place = Place::new();
+        let under_way = place.begin();
+        let left = place.dir.path().join(".out.0123456789abcdef");
+        fs::create_dir_all(left.join("sites/half")).unwrap();
+        let others = [
+            ".out.0123456789abcdeg",
+            ".out.1",
+            ".other.0123456789abcdef",
+            "out2",
+        ];
+        for other in others {
+            fs::create_dir(place.dir.path().join(other)).unwrap();
+        }
+        let folder = place.begin();
+        assert!(!left.exists());
+        assert!(under_way.temporary.exists() && folder.temporary.exists());
+        for other in others {
+            assert!(place.dir.path().join(other).exists(), "{other}");
+        }
     }
 
     #[test]

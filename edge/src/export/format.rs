@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use verge_builder::looks_secret;
+use verge_sync::digest::Digest;
 use verge_sync::manifest::Manifest;
+use verge_sync::record::{Kind, Record};
 
 /// The description's name.
 pub const DESCRIPTION_NAME: &str = "export.json";
@@ -101,4 +103,32 @@ pub fn settings(manifest: &Manifest) -> String {
         ));
     }
     text
+}
+
+/// The folder of records.
+pub const RECORDS_FOLDER: &str = "records";
+
+/// The name of a record's file.
+#[must_use]
+pub fn record_file(record: &Record) -> String {
+    let kind = match record.envelope().kind {
+        Kind::REGION => "step",
+        Kind::VOTE => "vote",
+        Kind::NODE => "node",
+        Kind::LEAVE => "leave",
+        Kind::ACCOUNT => "account",
+        Kind::SITE => "site",
+        Kind::NAME => "name",
+        Kind::DEPLOY => "deploy",
+        Kind::TAKEDOWN => "takedown",
+        Kind::TOMBSTONE => "tombstone",
+        _ => "other",
+    };
+    format!("{kind}-{}.cbor", record.id())
+}
+
+/// The name of the file with a list that a removal names.
+#[must_use]
+pub fn list_file(list: &Digest) -> String {
+    format!("list-{list}.bin")
 }

@@ -11,7 +11,7 @@ mod write;
 pub use folder::{Folder, FolderError};
 pub use format::{
     Bundle, DESCRIPTION_NAME, Description, ExportedAccount, ExportedSite, FORMAT, Published,
-    settings,
+    RECORDS_FOLDER, list_file, record_file, settings,
 };
 
 use crate::publish::hex;
@@ -97,6 +97,7 @@ impl Exporter {
         let (account, sites) = choose(&effect, wanted)?;
         let ids = sites.iter().map(|site| site.id).collect();
         let records = self.region.records_about(account, &ids).await;
+        let lists = self.region.removal_lists().await;
         let mut folder = Folder::begin(to, self.store.dir())?;
         let mut lines = Vec::new();
         let mut exported = Vec::new();
@@ -118,7 +119,7 @@ impl Exporter {
             sites: exported,
         };
         let written = tokio::task::spawn_blocking(move || {
-            write::records(&mut folder, &records)?;
+            write::records(&mut folder, &records, &lists)?;
             write::description(&mut folder, &description)?;
             let count = records.len();
             folder.finish().map(|path| (path, count))

@@ -1,6 +1,7 @@
 //! The parts of an exported folder.
 
 use super::folder::{Folder, at};
+use super::format::{RECORDS_FOLDER, list_file, record_file};
 use super::{DESCRIPTION_NAME, Description, ExportError, ExportedSite, settings};
 use crate::region::RegionView;
 use std::io::Write;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use verge_builder::rules::RuleFiles;
 use verge_sync::digest::Digester;
 use verge_sync::manifest::{Entry, MANIFEST_BYTES_MAX, Manifest};
-use verge_sync::record::{Deploy, Kind, Record};
+use verge_sync::record::{Deploy, Record, RemovalList};
 use verge_sync::store::{Store, StoreError};
 
 /// What is copied at a time.
@@ -113,27 +114,21 @@ fn file(
     }
 }
 
-/// One file for each record, named by its kind and id.
-pub(super) fn records(folder: &mut Folder, records: &[Arc<Record>]) -> Result<(), ExportError> {
+/// One file for each record, named by its kind and id, and one for each list that a removal names.
+pub(super) fn records(
+    folder: &mut Folder,
+    records: &[Arc<Record>],
+    lists: &[RemovalList],
+) -> Result<(), ExportError> {
     for record in records {
-        let kind = kind_name(record.envelope().kind);
-        let path = format!("records/{kind}-{}.cbor", record.id());
+        let path = format!("{RECORDS_FOLDER}/{}", record_file(record));
         folder.put(&path, record.bytes())?;
     }
-    Ok(())
-}
-
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::VOTE => "vote",
-        Kind::ACCOUNT => "account",
-        Kind::SITE => "site",
-        Kind::NAME => "name",
-        Kind::DEPLOY => "deploy",
-        Kind::TAKEDOWN => "takedown",
-        Kind::TOMBSTONE => "tombstone",
-        _ => "other",
+    for list in lists {
+        let path = format!("{RECORDS_FOLDER}/{}", list_file(&list.digest()));
+        folder.put(&path, &list.encode())?;
     }
+    Ok(())
 }
 
 /// What is in the folder, for programs and for people.

@@ -2,11 +2,15 @@
 //!
 //! Everything in the folder is compared with its digests, and its history taken by git into a
 //! scratch repository, before anything is changed. Then, site by site: the site, its history, and
-//! what was in place, which is put in place only if it comes to the same content. What a broken off
-//! import has done stays, and the next one goes on from it.
+//! what was in place, which is put in place only if it comes to the same content. Meanwhile the
+//! import has the site's turn, as a push has: one that is under way comes before, and what it put in
+//! place is found; one that comes waits. What a broken off import has done stays, and the next one
+//! goes on from it.
 
+mod check;
 mod read;
 
+pub use check::{CheckError, check_records};
 pub use read::ReadError;
 
 use crate::admin::SiteChange;
@@ -15,8 +19,10 @@ use crate::publish::{Publication, PublishError, Published as Done, Publishing};
 use crate::receive::{Histories, ReceiveError, git_program};
 use crate::region::{NewSite, RegionView, SiteHistory, WriteError};
 use crate::signing::Signing;
+use crate::site_turns::SiteTurn;
 use read::{Found, FoundSite};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use verge_builder::{RECIPE, Source};
@@ -186,6 +192,8 @@ impl Importer {
     ) -> Result<(), ImportError> {
         let name = &found.name;
         let site = self.site(found, owner, log).await?;
+        let _turn = self.turn(site, name, log).await;
+        self.check(found, account)?;
         if let (Some(bundle), Some(_)) = (found.bundle(), scratch) {
             let file = found.open_bundle()?;
             let history = self.histories.take_in(site, file, &bundle.branch);
@@ -218,6 +226,18 @@ impl Importer {
             }
         }
         Ok(())
+    }
+
+    /// The site's turn, after the push that is under way, if there is one.
+    async fn turn(&self, site: SiteId, name: &str, log: &mpsc::Sender<String>) -> SiteTurn {
+        let mut turn = pin!(self.histories.turn(site));
+        tokio::select! {
+            biased;
+            at_once = &mut turn => return at_once,
+            () = std::future::ready(()) => {}
+        }
+        say(log, format!("site {name}: waits for a push to it to end")).await;
+        turn.await
     }
 
     /// The site, made and set as it was if it is not there.

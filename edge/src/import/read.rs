@@ -55,6 +55,8 @@ pub enum ReadError {
 
 /// What is in a folder.
 pub(super) struct Found {
+    pub(super) folder: PathBuf,
+    pub(super) description: Description,
     pub(super) sites: Vec<FoundSite>,
 }
 
@@ -85,10 +87,12 @@ impl Found {
                 "more than {SITES_MAX} sites"
             )));
         }
-        let sites = description.sites.into_iter();
+        let sites = description.sites.iter().cloned();
         let sites = sites.map(|line| FoundSite::read(&folder, line));
         Ok(Self {
             sites: sites.collect::<Result<_, _>>()?,
+            folder,
+            description,
         })
     }
 }
@@ -297,7 +301,7 @@ fn hash(path: &Path) -> io::Result<Digest> {
 }
 
 /// A whole file, if it is there; one that is too long is not what was exported.
-fn read_whole(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, ReadError> {
+pub(super) fn read_whole(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, ReadError> {
     let file = match open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(disk("open", path))?,

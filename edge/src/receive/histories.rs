@@ -7,10 +7,12 @@ use crate::receive::quarantine::Repositories;
 use crate::receive::refs::ObjectName;
 use crate::receive::{Limits, ReceiveError};
 use crate::region::SiteHistory;
+use crate::site_turns::SiteTurn;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use verge_sync::SiteId;
 use verge_sync::record::Effect;
 use verge_sync::store::Store;
@@ -24,6 +26,8 @@ pub struct Histories {
     pub(super) git: Arc<Git>,
     pub(super) repositories: Arc<Repositories>,
     pub(super) limits: Limits,
+    /// Those of the desk: nothing is removed while somebody fetches.
+    pub(super) fetches: Arc<Semaphore>,
 }
 
 impl Histories {
@@ -33,10 +37,12 @@ impl Histories {
     /// Git is missing, or the disk refuses.
     pub async fn open(data_dir: &Path, program: PathBuf) -> Result<Self, ReceiveError> {
         let git = Git::find(program, data_dir.join("hooks"), Limits::default()).await?;
+        let limits = Limits::default();
         Ok(Self {
             git: Arc::new(git),
             repositories: Arc::new(Repositories::open(data_dir)?),
-            limits: Limits::default(),
+            fetches: Arc::new(Semaphore::new(limits.fetches)),
+            limits,
         })
     }
 
@@ -105,8 +111,14 @@ impl Histories {
         self.fetch(folder, bundle, branch).await
     }
 
+    /// The site's turn: while it is held no push to the site is under way, and those that come wait.
+    pub(crate) async fn turn(&self, site: SiteId) -> SiteTurn {
+        self.repositories.turn(site).await
+    }
+
     /// Takes a bundle's branch and tags into a site's repository, which is made if it is not there:
-    /// false if its branch has something else that the bundle's does not continue.
+    /// false if its branch has something else that the bundle's does not continue. The caller holds
+    /// the site's turn.
     ///
     /// # Errors
     /// Git cannot be run, or the disk refuses.
@@ -116,7 +128,6 @@ impl Histories {
         bundle: File,
         branch: &str,
     ) -> Result<bool, ReceiveError> {
-        let _turn = self.repositories.turn(site).await;
         let repository = self.repositories.repository(&self.git, site).await?;
         repository.tidy().await?;
         if !self.fetch(repository.path(), bundle, branch).await? {

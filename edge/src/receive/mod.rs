@@ -38,6 +38,7 @@ pub use git::program as git_program;
 pub use histories::Histories;
 pub use history::{Bundled, HistoryError, PushedHistory};
 pub use limits::Limits;
+pub(crate) use upkeep::repositories_bytes;
 
 use crate::region::SiteHistory;
 use crate::signing::Signing;

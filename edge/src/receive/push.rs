@@ -80,6 +80,7 @@ impl Desk {
             git: Arc::clone(&self.git),
             repositories: Arc::clone(&self.repositories),
             limits: self.limits.clone(),
+            fetches: Arc::clone(&self.fetches),
         }
     }
 

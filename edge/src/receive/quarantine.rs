@@ -35,16 +35,23 @@ impl Repositories {
     pub(crate) fn open(data_dir: &Path) -> Result<Self, ReceiveError> {
         let root = data_dir.join("git");
         make_private_dir(&root)?;
-        Ok(Self {
+        let repositories = Self {
             root,
             turns: SiteTurns::default(),
-        })
+        };
+        repositories.sweep_gone()?;
+        Ok(repositories)
     }
 
     /// Waits until no other push to this site is under way. Without it a push could be judged
     /// and published against refs that another one then moves.
     pub(crate) async fn turn(&self, site: SiteId) -> SiteTurn {
         self.turns.turn(site).await
+    }
+
+    /// The same, if there is no push under way.
+    pub(crate) fn try_turn(&self, site: SiteId) -> Option<SiteTurn> {
+        self.turns.try_turn(site)
     }
 
     /// The site's repository, whether it is there or not.

@@ -114,6 +114,11 @@ impl OtherTip {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::region::WriteError;
+    use crate::region::scene::Scene;
+    use std::sync::Arc;
+    use verge_sync::id::ContentDigest;
+    use verge_sync::record::{Deploy, HostProof};
 
     fn git(sequence: Option<u8>, commit: u8) -> GitSource {
         GitSource {
@@ -141,6 +146,40 @@ mod tests {
         ] {
             assert_eq!(at(head).carried(own), expected);
         }
+    }
+
+    /// Asked again when the record is written: a push elsewhere may have come while this one was built.
+    #[tokio::test]
+    async fn a_push_that_another_has_overtaken_is_refused_and_nothing_is_written() {
+        let mut scene = Scene::new(1, HostProof::None);
+        let (account, site) = scene.site(0);
+        let data = tempfile::tempdir().unwrap();
+        scene.store(0, data.path()).await;
+        let region = Arc::new(scene.open(0, data.path()));
+        let deploy = |byte: u8| Deploy {
+            version: Version::from_bytes([byte; 32]),
+            content: ContentDigest::from_digest(Digest::from_bytes([byte; 32])),
+            recipe: 1,
+            blobs: Digest::from_bytes([byte; 32]),
+            blobs_bytes: 1,
+            git: Some(git(Some(byte), byte)),
+            time: UnixTime(0),
+            cause: Cause::Push,
+            account,
+            provider: region.slot().provider,
+        };
+        let shown = SiteHistory::of(&region.effect(), &site);
+        region.deploy(site, deploy(1), Some(&shown)).await.unwrap();
+        let before = region.effect();
+        let refused = region.deploy(site, deploy(2), Some(&shown)).await;
+        assert!(
+            matches!(refused, Err(WriteError::PushedElsewhere)),
+            "{refused:?}"
+        );
+        assert!(*region.effect() == *before);
+        let shown = SiteHistory::of(&before, &site);
+        region.deploy(site, deploy(2), Some(&shown)).await.unwrap();
+        assert_eq!(SiteHistory::of(&region.effect(), &site).head, deploy(2).git);
     }
 
     #[test]

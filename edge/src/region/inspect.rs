@@ -6,7 +6,7 @@ use std::sync::Arc;
 use verge_sync::digest::Digest;
 use verge_sync::id::{AccountId, RecordId, RegionId, SiteId};
 use verge_sync::net::Holding;
-use verge_sync::record::{Deploy, Kind, Parameters, Record, Subject};
+use verge_sync::record::{Body, Deploy, Kind, Parameters, Record, RemovalList, Subject};
 use verge_sync::store::{Row, StoreError};
 
 /// What is wrong with one stored record.
@@ -67,7 +67,8 @@ impl RegionView {
     }
 
     /// Every record that is held about an account, and about those of its sites that are named:
-    /// theirs, their names, deploys, takedowns and ends, and votes for all of these.
+    /// theirs, their names, deploys, takedowns and ends; the region's steps and nodes, so that whoever
+    /// gets them can tell who may sign; and votes for all of these.
     pub async fn records_about(
         &self,
         account: AccountId,
@@ -82,10 +83,27 @@ impl RegionView {
             .map(|site| Subject::Site(site.slot, site.counter))
             .collect();
         subjects.extend(own);
+        // Those that a site was given away by, on whose records its own rest.
+        let owners = core.exchange().holding().records().filter_map(|record| {
+            let envelope = record.envelope();
+            let subject = Subject::decode(envelope.kind, &envelope.subject)?;
+            match (subjects.contains(&subject), record.body()) {
+                (true, Ok(Body::Site(site))) => effect.accounts.get(&site.account),
+                _ => None,
+            }
+        });
+        let owners: Vec<Subject> = owners
+            .map(|owner| Subject::Account(owner.slot, owner.counter))
+            .collect();
+        subjects.extend(owners);
         let is_ours =
             |id: Digest| id == account.digest() || sites.contains(&SiteId::from_digest(id));
+        let is_of_the_chain = |kind| matches!(kind, Kind::REGION | Kind::NODE | Kind::LEAVE);
         let is_about = |record: &Record| {
             let envelope = record.envelope();
+            if is_of_the_chain(envelope.kind) {
+                return true;
+            }
             match Subject::decode(envelope.kind, &envelope.subject) {
                 Some(Subject::Name(of, _)) => of == account,
                 Some(Subject::Deploy(site)) => sites.contains(&site),
@@ -106,6 +124,13 @@ impl RegionView {
         });
         about.extend(votes.cloned());
         about
+    }
+
+    /// The lists that removals name, as far as they are here.
+    pub async fn removal_lists(&self) -> Vec<RemovalList> {
+        let core = self.replica.lock().await;
+        let lists = &core.exchange().holding().parameters().lists;
+        lists.values().cloned().map(RemovalList::new).collect()
     }
 
     /// The region's id.

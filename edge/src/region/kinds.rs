@@ -3,7 +3,7 @@
 use verge_sync::record::{AuthorRule, Kind, KindRow, KindTable, SubjectRule};
 
 /// The table that is handed to sync at start.
-pub(super) fn table() -> KindTable {
+pub(crate) fn table() -> KindTable {
     let row = |number, name, subject, author| KindRow {
         number,
         name,

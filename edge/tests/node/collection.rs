@@ -1,6 +1,7 @@
 //! What no kept deploy names is removed; what one names is not.
 
 use crate::harness::{Node, Publisher, page, text};
+use crate::support::sample::noise;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,4 +155,84 @@ fn what_is_lost_of_one_version_stops_no_collection_of_the_others() {
     publisher.commit("the same files");
     publisher.push_ok(&node, "hurt", "main");
     assert_eq!(page(&node, "hurt.sites.localhost", "/").unwrap(), b"hurt");
+}
+
+/// A repository is a cache of the bundles that are blobs: it goes before anything else, and comes back
+/// with the next push. One with what was never published stays.
+#[test]
+fn a_full_node_gives_up_repositories_first() {
+    let mut node = Node::found();
+    let publisher = Publisher::with_site(&node, "ana", "garden");
+    node.verge_ok(&["site", "create", "draft", "--owner", "ana"]);
+    for site in ["garden", "draft"] {
+        publisher.write("film.bin", noise(1, FILM));
+        publisher.commit("a film");
+        std::fs::remove_file(publisher.work().join("film.bin")).unwrap();
+        publisher.write("index.html", site);
+        publisher.commit("without it");
+        publisher.push_ok(&node, site, "main");
+    }
+    // Another branch is nowhere else.
+    publisher.push_ok(&node, "draft", "main:refs/heads/other");
+    let config = node.data().join("config.toml");
+    let settings = std::fs::read_to_string(&config).unwrap();
+    let limit = format!(
+        "\nbytes_max = {}",
+        used_bytes(node.data()) + FILM as u64 / 2
+    );
+    assert!(settings.contains("\nbytes_max = 0"));
+    std::fs::write(&config, settings.replace("\nbytes_max = 0", &limit)).unwrap();
+    assert!(node.stop().success());
+    node.restart();
+
+    // There is no room for another film, until there is.
+    node.verge_ok(&["site", "create", "cinema", "--owner", "ana"]);
+    let cinema = tempfile::tempdir().unwrap();
+    std::fs::write(cinema.path().join("index.html"), "cinema").unwrap();
+    std::fs::write(cinema.path().join("film.bin"), noise(2, FILM)).unwrap();
+    let deploy = [
+        "deploy",
+        "--site",
+        "cinema",
+        cinema.path().to_str().unwrap(),
+    ];
+    let refused = text(&node.verge(&deploy).stderr);
+    assert!(refused.contains("room for sites is used up"), "{refused}");
+    let since = stopwatch();
+    while !node.verge(&deploy).status.success() {
+        assert!(since.elapsed() < Duration::from_secs(120), "room is made");
+    }
+    let left = std::fs::read_dir(node.data().join("git")).unwrap().count();
+    assert_eq!(left, 1, "the one with what was never published");
+
+    publisher.write("index.html", "goes on");
+    publisher.commit("goes on");
+    publisher.push_ok(&node, "garden", "main");
+    assert_eq!(
+        page(&node, "garden.sites.localhost", "/").unwrap(),
+        b"goes on"
+    );
+    let refs = publisher.git_ok(&["ls-remote", &Publisher::url(&node, "draft")]);
+    assert!(refs.contains("refs/heads/other"), "{refs}");
+}
+
+/// Long beside all that a small node has.
+const FILM: usize = 2 << 20;
+
+/// What blobs and repositories take.
+fn used_bytes(data: &Path) -> u64 {
+    let mut sum = 0;
+    let mut folders = vec![data.join("blobs"), data.join("git")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else {
+                sum += metadata.len();
+            }
+        }
+    }
+    sum
 }

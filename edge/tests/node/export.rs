@@ -108,7 +108,8 @@ fn a_site_is_taken_out_whole_and_used_without_verge() {
         .collect();
     kinds.sort();
     kinds.dedup();
-    assert_eq!(kinds, ["account", "deploy", "name", "site", "vote"]);
+    let all = ["account", "deploy", "name", "node", "site", "step", "vote"];
+    assert_eq!(kinds, all);
     for (name, bytes) in contents(&folder.join("records")) {
         let record = verge_sync::record::Record::parse(&bytes).unwrap();
         record.verify().unwrap();
@@ -213,4 +214,125 @@ fn what_is_not_whole_is_not_written() {
         "{refused:?}"
     );
     drop(publisher);
+}
+
+/// `verge verify --export`, far from any node.
+fn check(folder: &Path) -> std::process::Output {
+    Command::new(crate::harness::VERGE)
+        .args(["verify", "--export"])
+        .arg(folder)
+        .env("VERGE_DATA", "/nowhere")
+        .output()
+        .unwrap()
+}
+
+/// Somebody who has nothing but the folder and the region's id can tell who put the site in place.
+#[test]
+fn a_third_party_checks_who_signed_what_was_taken_out() {
+    let node = Node::found();
+    garden(&node);
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, to) = new_folder(&dir);
+    node.verge_ok(&["export", "garden", "--to", &to]);
+    let checked = check(&folder);
+    let said = text(&checked.stdout);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    let status = node.verge_ok(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let region = status["region"]["id"].as_str().unwrap();
+    for part in [
+        region,
+        "site garden of account ana: version ",
+        "was put in place by node ",
+        " of Corner",
+        "all is well",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+
+    // The same site in another region, by somebody else's records.
+    let other = Node::found();
+    garden(&other);
+    let elsewhere = dir.path().join("elsewhere");
+    other.verge_ok(&["export", "garden", "--to", elsewhere.to_str().unwrap()]);
+    let spoilt: &[Spoilt<'_>] = &[
+        ("has a wrong signature", &|folder| {
+            let path = record(folder, "deploy-");
+            let mut bytes = std::fs::read(&path).unwrap();
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+            std::fs::write(path, bytes).unwrap();
+        }),
+        ("is not the record of its name", &|folder| {
+            std::fs::copy(record(folder, "site-"), record(folder, "account-")).unwrap();
+        }),
+        ("lacks the first step of region", &|folder| {
+            std::fs::remove_file(record(folder, "step-")).unwrap();
+        }),
+        ("the records know no site", &|folder| {
+            // A node may have said more than once where it is.
+            for path in all(folder).filter(|path| is_of(path, "node-")) {
+                std::fs::remove_file(path).unwrap();
+            }
+        }),
+        ("the records have ", &|folder| {
+            let newest = newest_deploy(folder);
+            std::fs::remove_file(newest).unwrap();
+        }),
+        ("lacks the first step of region", &|folder| {
+            std::fs::remove_dir_all(folder.join("records")).unwrap();
+            copy(&elsewhere.join("records"), &folder.join("records"));
+        }),
+        ("is not as it was exported", &|folder| {
+            std::fs::write(folder.join("sites/garden/files/index.html"), "other").unwrap();
+        }),
+        ("does not read", &|folder| {
+            std::fs::write(folder.join("records/deploy-x.cbor"), "garbage").unwrap();
+        }),
+    ];
+    for (number, (words, spoil)) in spoilt.iter().enumerate() {
+        let copied = dir.path().join(format!("spoilt{number}"));
+        copy(&folder, &copied);
+        spoil(&copied);
+        let refused = check(&copied);
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{words}: {said}");
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+/// What is said of a folder, and what was done to it.
+type Spoilt<'a> = (&'static str, &'a dyn Fn(&Path));
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-rT").args([from, to]).status();
+    assert!(copied.unwrap().success());
+}
+
+/// The files of the records.
+fn all(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let records = std::fs::read_dir(folder.join("records")).unwrap();
+    records.map(|entry| entry.unwrap().path())
+}
+
+fn is_of(path: &Path, kind: &str) -> bool {
+    path.file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .starts_with(kind)
+}
+
+/// One record of a kind.
+fn record(folder: &Path, kind: &str) -> PathBuf {
+    all(folder).find(|path| is_of(path, kind)).unwrap()
+}
+
+fn newest_deploy(folder: &Path) -> PathBuf {
+    let sequence = |path: &PathBuf| {
+        let record = verge_sync::record::Record::parse(&std::fs::read(path).unwrap()).unwrap();
+        let envelope = record.envelope();
+        (envelope.kind == verge_sync::record::Kind::DEPLOY).then_some(envelope.sequence)
+    };
+    all(folder).max_by_key(sequence).unwrap()
 }

@@ -2,9 +2,11 @@
 
 use crate::compare::url;
 use crate::export::{contents, garden, git, new_folder, published};
-use crate::harness::{Node, Publisher, fixture, get, page, text};
+use crate::harness::{Node, Publisher, VERGE, fixture, get, page, text};
 use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use verge_edge::cli::client::Protocol;
 
 const HOST: &str = "garden.sites.localhost";
@@ -291,10 +293,7 @@ fn what_is_not_as_it_was_exported_changes_nothing() {
     for (number, (sentence, spoil)) in SPOILT.iter().enumerate() {
         let spoilt = dir.path().join(format!("spoilt-{number}"));
         let paths = [folder.to_str().unwrap(), spoilt.to_str().unwrap()];
-        let copied = std::process::Command::new("cp")
-            .arg("-rT")
-            .args(paths)
-            .status();
+        let copied = Command::new("cp").arg("-rT").args(paths).status();
         assert!(copied.unwrap().success());
         spoil(&spoilt);
         let refused = import(&there, &spoilt, &[]);
@@ -346,4 +345,145 @@ fn another_history_stays() {
         refused.contains("has another history on branch main"),
         "{refused}"
     );
+}
+
+/// A folder of a release that left the region's records out.
+#[test]
+fn an_old_export_comes_back_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_here, publisher, folder) = exported(&dir);
+    for entry in std::fs::read_dir(folder.join("records")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with("step-") || name.starts_with("node-") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let there = elsewhere(&publisher);
+    import_ok(&there, &folder, &[]);
+    served(&there, HOST, &published(&publisher.work()));
+}
+
+/// A push that has seen the refs and goes on, or not, when it is told to.
+struct Held {
+    push: Child,
+    go_on: PathBuf,
+}
+
+impl Held {
+    /// Returns when the node has shown the refs: then the push has the site's turn.
+    fn push(publisher: &Publisher, node: &Node, refspec: &str) -> Self {
+        let hooks = publisher.work().join(".git/hooks");
+        std::fs::create_dir_all(&hooks).unwrap();
+        let [is_there, go_on] = ["is-there", "go-on"].map(|name| hooks.join(name));
+        for pipe in [&is_there, &go_on] {
+            drop(std::fs::remove_file(pipe));
+            let made = Command::new("mkfifo").arg(pipe).status();
+            assert!(made.unwrap().success());
+        }
+        let hook = hooks.join("pre-push");
+        let script = format!(
+            "#!/bin/sh\necho >'{}'\nread code <'{}'\nexit $code\n",
+            is_there.display(),
+            go_on.display()
+        );
+        std::fs::write(&hook, script).unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&hook, executable).unwrap();
+        let mut push = publisher.git(&["push", &Publisher::url(node, "garden"), refspec]);
+        let push = push.stderr(Stdio::piped()).spawn().unwrap();
+        assert_eq!(std::fs::read(&is_there).unwrap(), b"\n");
+        Self { push, go_on }
+    }
+
+    /// Goes on with 0, is given up with 1; gives whether the push went well.
+    fn ends(self, code: u8) -> bool {
+        std::fs::write(&self.go_on, format!("{code}\n")).unwrap();
+        self.push.wait_with_output().unwrap().status.success()
+    }
+}
+
+/// An import that has begun, and its lines.
+struct Begun {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Begun {
+    fn import(node: &Node, folder: &Path) -> Self {
+        let mut child = Command::new(VERGE)
+            .arg("import")
+            .arg(folder)
+            .args(["--account", "ana", "--data"])
+            .arg(node.data())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    fn reads(&mut self, words: &str) {
+        let found = self.lines.any(|line| line.unwrap().contains(words));
+        assert!(found, "{words}");
+    }
+
+    /// What it says in the end, on standard error too, and whether it went well.
+    fn ends(self) -> (bool, String) {
+        let lines: Vec<String> = self.lines.map(|line| line.unwrap()).collect();
+        let output = self.child.wait_with_output().unwrap();
+        let said = lines.join("\n") + &text(&output.stderr);
+        (output.status.success(), said)
+    }
+}
+
+/// An import once took a site's history in, let a push publish, and then put its own in the place of
+/// what was pushed.
+#[test]
+fn an_import_has_the_turn_of_a_push() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_here, publisher, folder) = exported(&dir);
+    let before = published(&publisher.work());
+    let there = elsewhere(&publisher);
+    there.verge_ok(&["site", "create", "garden", "--owner", "ana"]);
+
+    // A push that is given up, an import behind it, and a push behind that.
+    let held = Held::push(&publisher, &there, "main");
+    let mut import = Begun::import(&there, &folder);
+    import.reads("waits for a push to it to end");
+    let stranger = publisher.git_ok(&["commit-tree", "-m", "nowhere", "main^{tree}"]);
+    let mut behind = publisher.git(&[
+        "push",
+        "--no-verify",
+        &Publisher::url(&there, "garden"),
+        &format!("{}:refs/heads/main", stranger.trim()),
+    ]);
+    let mut behind = behind.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(behind.stderr.take().unwrap()).lines();
+    let waits = |line: std::io::Result<String>| line.unwrap().contains("waiting for another push");
+    assert!(said.any(waits));
+    assert!(!held.ends(1), "it was given up");
+    let (is_well, words) = import.ends();
+    assert!(is_well, "{words}");
+    let refused: Vec<String> = said.map(|line| line.unwrap()).collect();
+    assert!(!behind.wait().unwrap().success());
+    assert!(refused.concat().contains("rejected"), "{refused:?}");
+    served(&there, HOST, &before);
+
+    // A push that goes on: then the import finds what it has put in place.
+    let there = elsewhere(&publisher);
+    there.verge_ok(&["site", "create", "garden", "--owner", "ana"]);
+    publisher.write("index.html", "pushed meanwhile");
+    publisher.commit("meanwhile");
+    let held = Held::push(&publisher, &there, "main");
+    let mut import = Begun::import(&there, &folder);
+    import.reads("waits for a push to it to end");
+    assert!(held.ends(0));
+    let (is_well, words) = import.ends();
+    assert!(
+        !is_well && words.contains("shows something else; nothing was changed"),
+        "{words}"
+    );
+    assert_eq!(page(&there, HOST, "/").unwrap(), b"pushed meanwhile");
 }

@@ -20,6 +20,7 @@ mod harness;
 mod history;
 mod hosts;
 mod import;
+mod kills;
 mod knot;
 mod load;
 mod publish;

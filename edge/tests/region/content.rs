@@ -29,11 +29,21 @@ fn every_node_serves_what_one_was_given() {
         serves(node, HOST, &site, &[Protocol::Http2]);
     }
     // The accepting node is gone, with all that it had; the next push goes elsewhere.
+    let gone = status(&region.nodes[0])["node"]["id"].clone();
     region.nodes[0].kill();
     publisher.write("index.html", "<p>second");
     publisher.commit("two");
     let said = publisher.push_ok(&region.nodes[1], "garden", "main");
     assert!(said.contains("held by 2 of 3 nodes"), "{said}");
+    // It was not waited for until its connection is given up.
+    let after = status(&region.nodes[1]);
+    let mut peers = after["peers"].as_array().unwrap().iter();
+    let is_connected =
+        peers.any(|peer| peer["node"]["id"] == gone && !peer["connected_s"].is_null());
+    assert!(
+        !is_connected || said.contains("one node does not answer"),
+        "{said}"
+    );
     assert_eq!(page(&region.nodes[2], HOST, "/").unwrap(), b"<p>second");
     // A node that comes back serves what it has until it has the rest.
     region.nodes[0].restart();
@@ -102,6 +112,17 @@ fn a_full_node_gives_up_what_enough_others_hold() {
         page(&region.nodes[1], &host(number), "/").unwrap();
     }
     assert!(served >= 2 && misdirected >= 1, "{served} {misdirected}");
+    // Most of the others go: there is room for what was given up.
+    for number in 6..SITES {
+        let site = format!("site{number}");
+        region.nodes[0].verge_ok(&["site", "delete", &site, "--confirm", &site]);
+    }
+    wait(&region.nodes[2], |status| {
+        status["given_up_count"] == 0 && all_here(6)(status)
+    });
+    for number in 0..6 {
+        page(&region.nodes[2], &host(number), "/").unwrap();
+    }
 }
 
 /// More than have room on the small node.

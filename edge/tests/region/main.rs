@@ -36,6 +36,7 @@ mod content_faults;
 mod fork;
 mod history;
 mod joining;
+mod limits;
 mod look;
 mod names;
 mod namespaces;

@@ -11,16 +11,33 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Street {
     prefix: String,
     count: usize,
+    /// The first three bytes of all addresses.
+    network: &'static str,
 }
+
+/// Addresses of a network at home.
+const NEAR: &str = "10.77.0";
+/// Addresses as of another household (RFC 5737).
+const FAR: &str = "203.0.113";
 
 impl Street {
     pub(crate) fn of(count: usize) -> Self {
+        Self::on(NEAR, count)
+    }
+
+    /// Nodes that are not near one another, so that what goes between them is limited.
+    pub(crate) fn far(count: usize) -> Self {
+        Self::on(FAR, count)
+    }
+
+    fn on(network: &'static str, count: usize) -> Self {
         // Tests of one process run side by side.
         static STREETS: AtomicUsize = AtomicUsize::new(0);
         let number = STREETS.fetch_add(1, Ordering::Relaxed);
         let street = Self {
             prefix: format!("vg{}s{number}", std::process::id()),
             count,
+            network,
         };
         let switch = street.name("sw");
         run("ip", &["netns", "add", &switch]);
@@ -46,7 +63,7 @@ impl Street {
                     "-n", &switch, "link", "set", &outside, "master", "br0", "up",
                 ],
             );
-            let address = format!("{}/24", address(house));
+            let address = format!("{}/24", street.address(house));
             run(
                 "ip",
                 &["-n", &name, "address", "add", &address, "dev", inside],
@@ -59,6 +76,26 @@ impl Street {
 
     fn name(&self, part: &str) -> String {
         format!("{}-{part}", self.prefix)
+    }
+
+    fn address(&self, house: usize) -> String {
+        format!("{}.{}", self.network, house + 1)
+    }
+
+    /// What a house has sent and what has come to it until now, in bytes on the wire.
+    pub(crate) fn counted(&self, house: usize) -> Counted {
+        let read = |name: &str| {
+            let path = format!("/sys/class/net/eth0/statistics/{name}_bytes");
+            let house = self.house(house);
+            let output = Command::new("ip")
+                .args(["netns", "exec", &house, "cat", &path])
+                .output();
+            text(&output.unwrap().stdout).trim().parse().unwrap()
+        };
+        Counted {
+            sent_bytes: read("tx"),
+            received_bytes: read("rx"),
+        }
     }
 
     /// The name of a house's namespace.
@@ -93,14 +130,14 @@ impl Street {
     pub(crate) fn region_on(&self, mut prepare: impl FnMut(usize, &Path)) -> Region {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("n0");
-        found(&self.runner(0), &data);
+        found(&self.runner(0), &data, &self.address(0));
         let mut nodes = vec![Node::start_by(&data, self.runner(0))];
         for house in 1..self.count {
             let provider = format!("P{house}");
             let data = folder.path().join(&provider);
             prepare(house, &data);
             let runner = self.runner(house);
-            let port = format!("--listen-nodes={}:4420", address(house));
+            let port = format!("--listen-nodes={}:4420", self.address(house));
             let ticket = ticket(&nodes[0]);
             let mut newcomer = Newcomer::ask_by(&runner, &data, &ticket, Some(&provider), &port);
             newcomer.reads("wait until");
@@ -119,14 +156,14 @@ impl Street {
     pub(crate) fn cut(&self, side: &[usize]) {
         for house in 0..self.count {
             let others = (0..self.count).filter(|o| side.contains(o) != side.contains(&house));
-            let rules = others.map(|other| format!("ip saddr {} drop;", address(other)));
+            let rules = others.map(|other| format!("ip saddr {} drop;", self.address(other)));
             self.filter(house, &rules.collect::<String>());
         }
     }
 
     /// What comes to the house is lost; what goes out of it arrives.
     pub(crate) fn deafen(&self, house: usize) {
-        self.filter(house, "ip saddr 10.77.0.0/24 drop;");
+        self.filter(house, &format!("ip saddr {}.0/24 drop;", self.network));
     }
 
     /// So many of a hundred packets that come to any house are lost.
@@ -160,6 +197,13 @@ impl Street {
     }
 }
 
+/// Bytes on a house's wire.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted {
+    pub(crate) sent_bytes: u64,
+    pub(crate) received_bytes: u64,
+}
+
 impl Drop for Street {
     fn drop(&mut self) {
         let houses = (0..self.count).map(|house| self.house(house));
@@ -181,17 +225,13 @@ pub(crate) fn enter(house: &str) {
     rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
 }
 
-fn address(house: usize) -> String {
-    format!("10.77.0.{}", house + 1)
-}
-
-fn found(runner: &[String], data: &Path) {
+fn found(runner: &[String], data: &Path, address: &str) {
     let mut command = run_by(runner);
     command.args(["init", "--region=Test Street", "--provider=Corner"]);
     command
         .args(["--host-proof=none", "--test"])
         .args(&PORTS[..4]);
-    command.arg(format!("--listen-nodes={}:4420", address(0)));
+    command.arg(format!("--listen-nodes={address}:4420"));
     let output = command.arg("--data").arg(data).output().unwrap();
     assert!(output.status.success(), "{VERGE}: {}", text(&output.stderr));
 }

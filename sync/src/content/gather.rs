@@ -8,7 +8,7 @@
 use super::plan::{Arrivals, Conduct, Here, Item, Memory, missing};
 use super::thrift::Thrift;
 use super::turns::Turns;
-use super::{FetchError, Size, Sources};
+use super::{FetchError, PRESSED_BYTES_MAX, PRESSED_BYTES_MIN, Size, Sources};
 use crate::clock::stopwatch;
 use crate::digest::Digest;
 use crate::id::{NodeId, ProviderId, Version};
@@ -23,8 +23,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// What a manifest of 16 MiB can name.
-const SEQUENCE_BYTES_MAX: u64 = 16 << 20;
 /// A history has 16 bundles before it becomes one; a later release may allow more.
 const HISTORY_COUNT_MAX: u64 = 256;
 /// The longest bundle of a history, and the longest blob that is repaired: a push is 512 MiB.
@@ -430,19 +428,22 @@ impl<S: Sources> Shared<S> {
         holders: &BTreeSet<NodeId>,
     ) -> Result<(), Unbrought> {
         let _pin = self.store.pin([sequence, version.digest()]);
-        let listed = Size::AtMost(SEQUENCE_BYTES_MAX);
-        self.bring_blob(sequence, listed, holders).await?;
+        let size = Size::AtMost(MANIFEST_BYTES_MAX);
         if let Some(known) = known {
-            self.bring_change(version, known, holders).await?;
+            let base = Some(known.digest());
+            self.bring_change(version.digest(), base, size, holders)
+                .await?;
         }
-        self.bring_blob(version.digest(), Size::AtMost(MANIFEST_BYTES_MAX), holders)
-            .await?;
+        self.bring_blob(version.digest(), size, holders).await?;
         let manifest = self.manifest(version, sequence, bytes).await?;
         self.find_room(&manifest)?;
         let _pin = self.store.pin(manifest.blobs().map(|blob| blob.digest));
         for blob in manifest.blobs() {
-            self.bring_blob(blob.digest, Size::Exactly(blob.bytes), holders)
-                .await?;
+            let size = Size::Exactly(blob.bytes);
+            if (PRESSED_BYTES_MIN..=PRESSED_BYTES_MAX).contains(&blob.bytes) {
+                self.bring_change(blob.digest, None, size, holders).await?;
+            }
+            self.bring_blob(blob.digest, size, holders).await?;
         }
         let (store, check) = (self.store.clone(), Arc::clone(&self.check));
         let checked = tokio::task::spawn_blocking(move || check(&store, &manifest, known));
@@ -483,7 +484,8 @@ impl<S: Sources> Shared<S> {
         Ok(())
     }
 
-    /// The manifest, if it fits what the deploy says of the version.
+    /// The manifest, if it fits what the deploy says of the version. The sequence says the same again,
+    /// so it is not asked for.
     async fn manifest(
         &self,
         version: Version,
@@ -492,10 +494,10 @@ impl<S: Sources> Shared<S> {
     ) -> Result<Manifest, Unbrought> {
         let refused = |why: &str| Unbrought::Refused(why.to_owned());
         let manifest = self.read(version.digest(), MANIFEST_BYTES_MAX).await?;
-        let listed = self.read(sequence, SEQUENCE_BYTES_MAX).await?;
         let manifest = Manifest::decode(manifest);
         let manifest = manifest.map_err(|error| Unbrought::Refused(error.to_string()))?;
-        if manifest.sequence() != listed {
+        let listed = manifest.sequence();
+        if Digest::of(&listed) != sequence {
             return Err(refused("its sequence lists other blobs than its manifest"));
         }
         if manifest.version_bytes() != bytes {
@@ -503,7 +505,16 @@ impl<S: Sources> Shared<S> {
                 "it takes another number of bytes than its deploy says",
             ));
         }
+        self.put(listed).await?;
         Ok(manifest)
+    }
+
+    async fn put(&self, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.thrift
+            .add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        let store = self.store.clone();
+        let put = tokio::task::spawn_blocking(move || store.blobs().put(&bytes)).await;
+        put.unwrap_or(Err(StoreError::Closed)).map(drop)
     }
 
     async fn bring_history(
@@ -582,36 +593,36 @@ impl<S: Sources> Shared<S> {
         Err(Unbrought::NoSource)
     }
 
-    /// The manifest by what it differs in from one that is here, if the best of the peers says; if
-    /// not, it is still to be brought.
+    /// A blob by what it differs in from one that is here, or from nothing, if the best of the peers
+    /// says; if not, it is still to be brought.
     async fn bring_change(
         &self,
-        version: Version,
-        known: Version,
+        digest: Digest,
+        base: Option<Digest>,
+        size: Size,
         holders: &BTreeSet<NodeId>,
     ) -> Result<(), Unbrought> {
-        let digest = version.digest();
         let _turn = self.turns.turn(digest).await;
-        if self.is_here(digest, Size::AtMost(MANIFEST_BYTES_MAX))? {
+        if self.is_here(digest, size)? {
             return Ok(());
         }
         let Some(peer) = self.ranked(holders).into_iter().next() else {
             return Ok(());
         };
-        let base = self.read(known.digest(), MANIFEST_BYTES_MAX).await?;
-        let base = (known.digest(), base);
+        let base = match base {
+            Some(base) => (base, self.read(base, MANIFEST_BYTES_MAX).await?),
+            None => (Digest::of(b""), Vec::new()),
+        };
         match self.sources.fetch_change(peer, base, digest).await {
-            Ok(Some(manifest)) => {
-                let store = self.store.clone();
-                let put = tokio::task::spawn_blocking(move || store.blobs().put(&manifest)).await;
-                put.unwrap_or(Err(StoreError::Closed))?;
-            }
+            Ok(Some(bytes)) => self.put(bytes).await?,
             Ok(None) => {}
             Err(error) => {
                 tracing::debug!(%error, peer = %peer.short(), %digest, "a difference did not come");
-                if matches!(error, FetchError::Wrong(_)) {
-                    self.memory().note(peer, Conduct::Lied, stopwatch());
-                }
+                let conduct = match error {
+                    FetchError::Wrong(_) => Conduct::Lied,
+                    _ => Conduct::Failed,
+                };
+                self.memory().note(peer, conduct, stopwatch());
             }
         }
         Ok(())
@@ -651,6 +662,7 @@ impl<S: Sources> Shared<S> {
         let conduct = match &fetched {
             Ok(()) => {
                 let came = partial.bytes().saturating_sub(before);
+                tracing::debug!(%digest, bytes = came, "a blob came");
                 Some(Conduct::Sent(came, begun.elapsed()))
             }
             Err(FetchError::Wrong(_)) => Some(Conduct::Lied),

@@ -12,7 +12,7 @@ mod turns;
 
 pub use gather::{Check, GatherConfig, Gatherer, RepairChanges, Repairs, Unfit};
 pub use plan::bytes_max;
-pub use thrift::{Copy, Thrift};
+pub use thrift::{Copy, Thrift, Used};
 
 use crate::digest::Digest;
 use crate::id::{NodeId, Version};
@@ -21,6 +21,12 @@ use crate::store::{Partial, Store, StoreError};
 use std::collections::BTreeSet;
 use std::future::Future;
 use tokio::sync::watch;
+
+/// The longest blob that is asked for by what it differs in from nothing: 20 ms of work for whoever
+/// sends it.
+pub const PRESSED_BYTES_MAX: u64 = 1 << 20;
+/// What is shorter comes as fast whole.
+const PRESSED_BYTES_MIN: u64 = 4 << 10;
 
 /// Peers that have blobs, and what is asked of them.
 pub trait Sources: Send + Sync + 'static {
@@ -42,8 +48,9 @@ pub trait Sources: Send + Sync + 'static {
         partial: &mut Partial,
     ) -> impl Future<Output = Result<(), FetchError>> + Send;
 
-    /// The manifest `wanted` by what it differs in from another, of which the digest and the bytes are
-    /// given; none if the peer does not say. What is given is compared with its digest.
+    /// The blob `wanted` by what it differs in from another, of which the digest and the bytes are
+    /// given; none if the peer does not say. What is given is compared with its digest. A manifest is
+    /// compared with the one before, a blob of at most [`PRESSED_BYTES_MAX`] with no bytes at all.
     ///
     /// # Errors
     /// [`FetchError`].

@@ -1,7 +1,7 @@
 //! What a node keeps when its room is scarce.
 //!
-//! By default every version that the region keeps. A full node first gives up what is a cache, then
-//! versions beyond the three newest, then its copies of sites that enough others hold; never a
+//! By default every version that the region keeps. A full node first gives up what is a cache (whoever
+//! owns this does, told by [`Thrift::over_bytes`]), then versions beyond the three newest, then its copies of sites that enough others hold; never a
 //! current version that it alone holds, since a site is given up only where more than
 //! `replica_count_min` others say that they hold it, and only by nodes that come late in an order
 //! that all nodes work out alike, so that not all give it up at once. What is given up is remembered
@@ -33,6 +33,8 @@ pub struct Thrift {
 struct State {
     used_bytes: u64,
     is_pressed: bool,
+    /// What a push had no room for.
+    wanted_bytes: u64,
     kept_count: usize,
     given_up: BTreeSet<SiteId>,
 }
@@ -50,6 +52,17 @@ pub struct Copy {
     pub others: BTreeSet<NodeId>,
 }
 
+/// What is on the disk.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// Blobs that are kept.
+    pub kept_bytes: u64,
+    /// What can be made again from blobs.
+    pub cache_bytes: u64,
+    /// What was given up of that just now.
+    pub freed_bytes: u64,
+}
+
 impl Default for Thrift {
     /// All that the disk has, and nothing given up.
     fn default() -> Self {
@@ -65,6 +78,7 @@ impl Thrift {
         let state = State {
             used_bytes: 0,
             is_pressed: false,
+            wanted_bytes: 0,
             // Until it is known how much is used: who was full is likely to be full.
             kept_count: if given_up.is_empty() {
                 KEPT_DEPLOYS
@@ -129,6 +143,18 @@ impl Thrift {
         fits
     }
 
+    /// The same for what this node is to put in place, for which room is made if there is none: nothing
+    /// else names it yet, so it would not be counted.
+    #[must_use]
+    pub fn has_room_for_new(&self, bytes: u64) -> bool {
+        let fits = self.has_room(bytes);
+        if !fits {
+            let mut state = self.state();
+            state.wanted_bytes = state.wanted_bytes.max(bytes);
+        }
+        fits
+    }
+
     /// So much more is used.
     pub fn add(&self, bytes: u64) {
         let mut state = self.state();
@@ -146,37 +172,63 @@ impl Thrift {
         self.pressed.notified().await;
     }
 
-    /// Takes in how much is used now by what is kept, and decides what is kept from now on: by `me`,
-    /// of `copies`, all that there could be. Says whether that has changed.
+    /// Whether less is kept than the region keeps.
+    #[must_use]
+    pub fn is_scarce(&self) -> bool {
+        let state = self.state();
+        state.kept_count < KEPT_DEPLOYS || !state.given_up.is_empty()
+    }
+
+    /// How much is to be given up of what is used, with what is still to come of `copies`.
+    #[must_use]
+    pub fn over_bytes(&self, used: Used, copies: &[Copy]) -> u64 {
+        self.over(&self.state(), used, copies)
+    }
+
+    fn over(&self, state: &State, used: Used, copies: &[Copy]) -> u64 {
+        let needed_bytes = needed_bytes(state, used, copies);
+        match (self.bytes_max, state.is_pressed) {
+            (0, false) => 0,
+            (0, true) => RELIEF_BYTES.saturating_sub(used.freed_bytes),
+            (bytes_max, _) => needed_bytes
+                .saturating_add(used.cache_bytes)
+                .saturating_add(state.wanted_bytes)
+                .saturating_sub(bytes_max),
+        }
+    }
+
+    /// Takes in how much is used now, and decides what is kept from now on: by `me`, of `copies`, all
+    /// that there could be. Says whether that has changed.
     pub fn weigh(
         &self,
-        used_bytes: u64,
+        used: Used,
         (me, replica_count_min): (NodeId, usize),
         copies: &[Copy],
     ) -> bool {
         let mut state = self.state();
         let before = (state.kept_count, state.given_up.clone());
-        state.used_bytes = used_bytes;
-        let is_kept = |copy: &&Copy| !before.1.contains(&copy.site);
-        let kept: Vec<&Copy> = copies.iter().filter(is_kept).collect();
-        let missing = kept.iter().filter(|copy| !copy.is_here);
-        let missing_bytes = missing.fold(0_u64, |sum, copy| sum.saturating_add(copy.bytes));
-        let needed_bytes = used_bytes.saturating_add(missing_bytes);
-        let over_bytes = match (self.bytes_max, state.is_pressed) {
-            (0, false) => 0,
-            (0, true) => RELIEF_BYTES,
-            (bytes_max, _) => needed_bytes.saturating_sub(bytes_max),
-        };
+        // Not those of sites that have ended: they never come back.
+        let known: BTreeSet<SiteId> = copies.iter().map(|copy| copy.site).collect();
+        state.given_up.retain(|site| known.contains(site));
+        state.used_bytes = used.kept_bytes.saturating_add(used.cache_bytes);
+        let over_bytes = self.over(&state, used, copies);
         if over_bytes == 0 {
+            // Caches go before anything that comes back.
+            let needed_bytes = needed_bytes(&state, used, copies);
             self.relax(&mut state, needed_bytes, copies);
         } else if state.kept_count > KEPT_WHEN_FULL {
             state.kept_count = KEPT_WHEN_FULL;
         } else {
+            let kept: Vec<&Copy> = kept(&state, copies).collect();
             let chosen = give_up(over_bytes, (me, replica_count_min), &kept);
             state.given_up.extend(chosen);
         }
         state.is_pressed = false;
         let has_changed = before != (state.kept_count, state.given_up.clone());
+        if !has_changed {
+            // There is room for it now, or nothing more to give up.
+            state.wanted_bytes = 0;
+        }
         drop(state);
         if has_changed {
             self.move_on();
@@ -201,6 +253,17 @@ impl Thrift {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn kept<'a>(state: &State, copies: &'a [Copy]) -> impl Iterator<Item = &'a Copy> {
+    let is_kept = |copy: &&Copy| !state.given_up.contains(&copy.site);
+    copies.iter().filter(is_kept)
+}
+
+/// What is kept, with what is still to come of it.
+fn needed_bytes(state: &State, used: Used, copies: &[Copy]) -> u64 {
+    let missing = kept(state, copies).filter(|copy| !copy.is_here);
+    missing.fold(used.kept_bytes, |sum, copy| sum.saturating_add(copy.bytes))
 }
 
 /// The sites to give up for `over_bytes`: what is not here yet first, which costs nothing, then what
@@ -254,6 +317,13 @@ mod tests {
             bytes,
             is_here: true,
             others: others.map(node).collect(),
+        }
+    }
+
+    fn kept_bytes(kept_bytes: u64) -> Used {
+        Used {
+            kept_bytes,
+            ..Used::default()
         }
     }
 
@@ -334,19 +404,32 @@ mod tests {
         let thrift = Thrift::new(1_000, BTreeSet::new());
         let me = (node(ME), 0);
         let copies: Vec<Copy> = (1..30).map(|site| copy(site, 100, 1..8)).collect();
-        assert!(!thrift.weigh(900, me, &copies));
+        assert!(!thrift.weigh(kept_bytes(900), me, &copies));
         assert!(thrift.has_room(100) && !thrift.has_room(101));
-        assert!(thrift.weigh(1_001, me, &copies));
+        assert!(thrift.weigh(kept_bytes(1_001), me, &copies));
         assert_eq!((thrift.kept_count(), thrift.given_up().len()), (3, 0));
-        assert!(thrift.weigh(1_001, me, &copies));
+        assert!(thrift.weigh(kept_bytes(1_001), me, &copies));
         assert_eq!(thrift.given_up().len(), 1);
         let gone = thrift.given_up();
         assert!(gone.iter().all(|site| !thrift.keeps(site)));
-        assert!(!thrift.weigh(790, me, &copies), "it would not fit");
-        assert!(thrift.weigh(700, me, &copies));
+        assert!(
+            !thrift.weigh(kept_bytes(790), me, &copies),
+            "it would not fit"
+        );
+        assert!(thrift.weigh(kept_bytes(700), me, &copies));
         assert_eq!((thrift.kept_count(), thrift.given_up().len()), (3, 0));
-        assert!(thrift.weigh(500, me, &copies));
+        assert!(thrift.weigh(kept_bytes(500), me, &copies));
         assert_eq!(thrift.kept_count(), KEPT_DEPLOYS);
+        assert!(!thrift.is_scarce());
+    }
+
+    #[test]
+    fn what_was_given_up_of_a_site_that_ended_is_forgotten() {
+        let ended = SiteId::from_bytes([99; 32]);
+        let copies = [copy(1, 100, 1..8)];
+        let thrift = Thrift::new(1_000, BTreeSet::from([ended, copies[0].site]));
+        assert!(thrift.weigh(kept_bytes(790), (node(ME), 0), &copies));
+        assert_eq!(thrift.given_up(), BTreeSet::from([copies[0].site]));
     }
 
     #[test]
@@ -354,11 +437,51 @@ mod tests {
         let thrift = Thrift::default();
         let copies: Vec<Copy> = (1..30).map(|site| copy(site, 40 << 20, 1..8)).collect();
         assert!(thrift.has_room(u64::MAX));
-        assert!(!thrift.weigh(1 << 40, (node(ME), 0), &copies));
+        assert!(!thrift.weigh(kept_bytes(1 << 40), (node(ME), 0), &copies));
         for expected in [(3, 0), (3, 2)] {
             thrift.press();
-            assert!(thrift.weigh(1 << 40, (node(ME), 0), &copies));
+            assert!(thrift.weigh(kept_bytes(1 << 40), (node(ME), 0), &copies));
             assert_eq!((thrift.kept_count(), thrift.given_up().len()), expected);
         }
+    }
+
+    #[test]
+    fn caches_go_before_anything_else_and_keep_nothing_away() {
+        let me = (node(ME), 0);
+        let copies: Vec<Copy> = (1..30).map(|site| copy(site, 100, 1..8)).collect();
+        let thrift = Thrift::new(1_000, BTreeSet::new());
+        let mut used = Used {
+            cache_bytes: 400,
+            ..kept_bytes(700)
+        };
+        assert_eq!(thrift.over_bytes(used, &copies), 100);
+        used.cache_bytes = 300;
+        assert_eq!(thrift.over_bytes(used, &copies), 0);
+        assert!(!thrift.weigh(used, me, &copies));
+        assert!(!thrift.has_room(1), "they take room");
+        used.cache_bytes = 301;
+        assert!(thrift.weigh(used, me, &copies) && thrift.is_scarce());
+        let relaxed = Used {
+            cache_bytes: 500,
+            ..kept_bytes(500)
+        };
+        assert!(thrift.weigh(relaxed, me, &copies) && !thrift.is_scarce());
+
+        // A push that does not fit, though what is here does.
+        let thrift = Thrift::new(1_000, BTreeSet::new());
+        assert!(!thrift.weigh(kept_bytes(900), me, &copies));
+        assert!(thrift.has_room_for_new(100) && !thrift.has_room_for_new(101));
+        assert_eq!(thrift.over_bytes(kept_bytes(900), &copies), 1);
+        assert!(thrift.weigh(kept_bytes(900), me, &copies));
+        assert!(!thrift.weigh(kept_bytes(800), me, &copies));
+        assert_eq!(thrift.over_bytes(kept_bytes(900), &copies), 0);
+
+        // A full disk without a limit, where caches made enough room.
+        let disk = Thrift::default();
+        disk.press();
+        let mut used = kept_bytes(1 << 40);
+        assert_eq!(disk.over_bytes(used, &copies), RELIEF_BYTES);
+        used.freed_bytes = RELIEF_BYTES;
+        assert!(!disk.weigh(used, me, &copies));
     }
 }

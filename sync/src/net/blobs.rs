@@ -36,13 +36,13 @@ use tokio::sync::Semaphore;
 
 /// A request for one run of one blob is some 50 bytes.
 const REQUEST_BYTES_MAX: usize = 1_024;
-/// Blobs that are being sent at once, to all peers: each holds a piece of its file in memory.
-const SENDING_MAX: usize = 8;
-/// Of these to one peer, so that whoever takes nothing of what it asks for holds up nobody else: by
-/// default a node brings three versions at once, one blob of each.
+/// Blobs that are being sent to one peer at once. Each peer has places of its own, so that whoever
+/// takes nothing of what it asks for holds up nobody else: by default a node brings three versions at
+/// once, one blob of each.
 pub(super) const SENDING_PER_PEER_MAX: usize = 4;
-/// A file is read so much at a time: one wake-up of a thread for each.
-const READ_BYTES: usize = 256 << 10;
+/// A file is read so much at a time, and held in memory until it is taken: 4 MiB in all, for as many
+/// peers as a node has and each of their places.
+const READ_BYTES: usize = 128 << 10;
 /// A file is written so much at a time.
 const WRITE_BYTES: usize = 1 << 20;
 /// Trees that are kept in memory: those of 1 GiB of blobs.
@@ -51,8 +51,9 @@ const TREES_BYTES_MAX: usize = 4 << 20;
 pub const STALL_TIME: Duration = Duration::from_secs(20);
 /// A peer that is there says within this how long the blob is, also where it first reads 100 MiB for
 /// that; one that is gone holds up nothing for longer.
-const ANSWER_TIME: Duration = Duration::from_secs(4);
-/// A source that gives less than this over [`SLOW_TIME`] is left for another.
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(4);
+/// A source that gives less than this over [`SLOW_TIME`] is left for another, and who takes less while
+/// it is waited for so long has to ask again.
 const SLOW_BYTES_PER_SECOND: u64 = 2 << 10;
 const SLOW_TIME: Duration = Duration::from_secs(30);
 /// The unit in which BLAKE3 counts.
@@ -66,7 +67,6 @@ type Tree = PreOrderOutboard<Bytes>;
 /// Sends blobs to members that ask for them.
 pub(super) struct Outlet {
     store: Store,
-    sending: Semaphore,
     trees: Mutex<VecDeque<(Digest, Arc<Tree>)>>,
     /// What leaves the house.
     uplink: Option<Bucket>,
@@ -83,7 +83,6 @@ impl Outlet {
     ) -> Self {
         Self {
             store,
-            sending: Semaphore::new(SENDING_MAX),
             trees: Mutex::default(),
             uplink: Bucket::new(send_bytes_per_second_max),
             damaged: Box::new(damaged),
@@ -112,8 +111,7 @@ impl Outlet {
         };
         let run =
             run.ok_or_else(|| broken("a request for more than a run of a blob".to_owned()))?;
-        let (Ok(_own), Ok(_turn)) = (asker.sending.acquire().await, self.sending.acquire().await)
-        else {
+        let Ok(_place) = asker.sending.acquire().await else {
             return Ok(());
         };
         match self.send(&mut send, &run, asker.is_near).await {
@@ -141,6 +139,7 @@ impl Outlet {
             send,
             uplink,
             stall_time: self.stall_time,
+            taken: Taken::default(),
         };
         to.write(&file.bytes().to_le_bytes()).await?;
         let mut from = Pieces {
@@ -324,6 +323,27 @@ struct Paced<'a> {
     send: &'a mut SendStream,
     uplink: Option<&'a Bucket>,
     stall_time: Duration,
+    taken: Taken,
+}
+
+/// What a peer has taken of a blob, and how long it was waited for meanwhile.
+#[derive(Debug, Default)]
+struct Taken {
+    bytes: u64,
+    waited: Duration,
+}
+
+impl Taken {
+    fn add(&mut self, bytes: usize, waited: Duration) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.waited = self.waited.saturating_add(waited);
+    }
+
+    fn is_too_slow(&self) -> bool {
+        let seconds = self.waited.as_secs().max(1);
+        self.waited > SLOW_TIME && self.bytes / seconds < SLOW_BYTES_PER_SECOND
+    }
 }
 
 impl AsyncStreamWriter for Paced<'_> {
@@ -335,14 +355,20 @@ impl AsyncStreamWriter for Paced<'_> {
         if let Some(uplink) = self.uplink {
             uplink.take(data.len()).await;
         }
-        let writing = tokio::time::timeout(self.stall_time, self.send.write_chunk(data));
-        let written = writing.await.map_err(|_elapsed| {
+        let too_slowly = || {
             io::Error::new(
                 io::ErrorKind::TimedOut,
                 "a peer takes what it asked for too slowly",
             )
-        })?;
-        Ok(written?)
+        };
+        let (begun, bytes) = (stopwatch(), data.len());
+        let writing = tokio::time::timeout(self.stall_time, self.send.write_chunk(data));
+        writing.await.map_err(|_elapsed| too_slowly())??;
+        self.taken.add(bytes, begun.elapsed());
+        if self.taken.is_too_slow() {
+            return Err(too_slowly());
+        }
+        Ok(())
     }
 
     async fn sync(&mut self) -> io::Result<()> {
@@ -511,4 +537,27 @@ fn is_reset(error: &io::Error) -> bool {
 
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_too_little_for_too_long_is_too_slow() {
+        let second = Duration::from_secs(1);
+        let least = usize::try_from(SLOW_BYTES_PER_SECOND).unwrap();
+        for (bytes, seconds, expected) in [
+            (0, 30, false),
+            (0, 31, true),
+            (31 * least - 1, 31, true),
+            (31 * least, 31, false),
+            // A blob that went out at once, and was not waited for.
+            (1 << 30, 0, false),
+        ] {
+            let mut taken = Taken::default();
+            taken.add(bytes, second * seconds);
+            assert_eq!(taken.is_too_slow(), expected, "{bytes} in {seconds} s");
+        }
+    }
 }

@@ -1,16 +1,18 @@
-//! What a manifest differs in from one before it, from one member to another.
+//! What a blob differs in from one before it, from one member to another.
 //!
 //! The manifest of a site of thousands of files is megabytes of digests, of which a change of one
 //! file alters a few. Whoever has the version before asks for the difference: a zstd frame whose
-//! prefix is the manifest before. What comes of it is compared with its digest like any blob. A peer
-//! that has not both, that finds too much of a difference, or that is of a release before, gives
-//! nothing, and the manifest comes whole. Limits: one difference is made at a time, of manifests of
-//! at most [`COMPARED_BYTES_MAX`], and none is longer than [`DIFFERENCE_BYTES_MAX`].
+//! prefix is the manifest before. A short pack comes the same way, as what it differs in from
+//! nothing: the files in it lie there as they are, too, and are most of what a change weighs. What
+//! comes of it is compared with its digest like any blob. A peer that has not both, that finds too
+//! much of a difference, or that is of a release before, gives nothing, and the blob comes whole.
+//! Limits: one difference is made at a time, of manifests of at most [`COMPARED_BYTES_MAX`] and
+//! packs of at most [`PRESSED_BYTES_MAX`], and none is longer than [`DIFFERENCE_BYTES_MAX`].
 
 use super::asks::Ask;
-use super::blobs::Limits;
+use super::blobs::{ANSWER_TIME, Limits};
 use super::stream::StreamError;
-use crate::content::FetchError;
+use crate::content::{FetchError, PRESSED_BYTES_MAX};
 use crate::digest::Digest;
 use crate::manifest::MANIFEST_BYTES_MAX;
 use crate::store::{Store, StoreError};
@@ -81,26 +83,39 @@ fn stored_difference(
     base: Digest,
     wanted: Digest,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    let read = |digest| match store.blobs().read_verified(&digest, COMPARED_BYTES_MAX) {
+    let read = |digest, bytes_max| match store.blobs().read_verified(&digest, bytes_max) {
         // Whoever asks for it whole finds the damage.
         Err(StoreError::TooLarge { .. } | StoreError::Damaged { .. }) => Ok(None),
         read => read,
     };
-    let (Some(base), Some(wanted)) = (read(base)?, read(wanted)?) else {
+    let is_alone = base == Digest::of(b"");
+    let (base, bytes_max) = if is_alone {
+        (Some(Vec::new()), PRESSED_BYTES_MAX)
+    } else {
+        (read(base, COMPARED_BYTES_MAX)?, COMPARED_BYTES_MAX)
+    };
+    let (Some(base), Some(wanted)) = (base, read(wanted, bytes_max)?) else {
         return Ok(None);
     };
     let difference = difference(&base, &wanted).map_err(|error| {
         tracing::warn!(%error, "zstd");
         error
     });
-    let short = |bytes: &Vec<u8>| bytes.len() <= DIFFERENCE_BYTES_MAX;
-    Ok(difference.ok().filter(short))
+    // What is compressed already is as well sent as it is.
+    let bytes_max = if is_alone {
+        wanted.len() / 8 * 7
+    } else {
+        DIFFERENCE_BYTES_MAX
+    };
+    Ok(difference.ok().filter(|bytes| bytes.len() <= bytes_max))
 }
 
 fn difference(base: &[u8], wanted: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = Encoder::with_ref_prefix(Vec::new(), LEVEL, base)?;
-    encoder.window_log(WINDOW_LOG)?;
-    encoder.long_distance_matching(true)?;
+    if !base.is_empty() {
+        encoder.window_log(WINDOW_LOG)?;
+        encoder.long_distance_matching(true)?;
+    }
     encoder.write_all(wanted)?;
     encoder.finish()
 }
@@ -115,8 +130,8 @@ fn apply(base: &[u8], difference: &[u8]) -> io::Result<Vec<u8>> {
     Ok(wanted)
 }
 
-/// Asks for the manifest `wanted` by what it differs in from `base`, which is here; none if the peer
-/// does not say.
+/// Asks for the blob `wanted` by what it differs in from `base`, which is here; none if the peer does
+/// not say.
 pub(super) async fn ask(
     connection: &Connection,
     (base, base_bytes): (Digest, Vec<u8>),
@@ -128,7 +143,13 @@ pub(super) async fn ask(
     let (_send, mut receive) = opened.await?.map_err(|error| broken(error.to_string()))?;
     let mut difference = Vec::new();
     loop {
-        let chunk = limits.in_time(receive.read_chunk(READ_BYTES)).await?;
+        let chunk = receive.read_chunk(READ_BYTES);
+        let chunk = if difference.is_empty() {
+            let first = tokio::time::timeout(limits.stall_time.min(ANSWER_TIME), chunk);
+            first.await.map_err(|_elapsed| FetchError::Slow)?
+        } else {
+            limits.in_time(chunk).await?
+        };
         let Some(chunk) = chunk.map_err(|error| broken(error.to_string()))? else {
             break;
         };
@@ -140,6 +161,7 @@ pub(super) async fn ask(
             return Err(FetchError::Wrong("a difference longer than any"));
         }
     }
+    tracing::debug!(%wanted, bytes = difference.len(), "a difference came");
     if difference.is_empty() {
         return Ok(None);
     }
@@ -171,6 +193,16 @@ mod tests {
         let difference = difference(&base, &wanted).unwrap();
         assert!(difference.len() < 2_000, "{}", difference.len());
         assert!(apply(&base, &difference).unwrap() == wanted);
+    }
+
+    #[test]
+    fn text_alone_takes_a_part_of_its_length() {
+        let text: Vec<u8> = (0..5_000_u32)
+            .flat_map(|n| format!("<p>{n}</p>\n").into_bytes())
+            .collect();
+        let alone = difference(b"", &text).unwrap();
+        assert!(alone.len() < text.len() / 4, "{}", alone.len());
+        assert_eq!(apply(b"", &alone).unwrap(), text);
     }
 
     #[test]

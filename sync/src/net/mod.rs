@@ -36,5 +36,5 @@ pub use join::{Answer, Ask, Caller, Door, JoinError, Newcomer, Petition};
 pub use message::{Fingerprint, MESSAGE_BYTES_MAX, Message, Set, Signal, Unreadable};
 pub use network::{Network, NetworkConfig};
 pub use pieces::{PIECE_BYTES_MAX, Piece, PieceError};
-pub use reach::is_near;
+pub use reach::{LINKS_MAX, is_near};
 pub use replica::{Commit, CommitError, Core, Linked, Replica, row};

@@ -226,6 +226,17 @@ impl Network {
         }
     }
 
+    /// Asks `peer` for nothing, and waits until it answers: then it is there. Gives false when the
+    /// connection ends without an answer, which may take half a minute.
+    pub async fn is_there(&self, peer: NodeId) -> bool {
+        let Ok(connection) = self.shared.connection(peer) else {
+            return false;
+        };
+        lists::ask(&connection, Digest::from_bytes([0; 32]))
+            .await
+            .is_ok()
+    }
+
     /// A number that changes whenever a receipt comes or goes.
     #[must_use]
     pub fn receipts(&self) -> watch::Receiver<u64> {

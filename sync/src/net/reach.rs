@@ -10,8 +10,9 @@ use crate::id::NodeId;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// Connections that records are passed on over.
-pub(super) const LINKS_MAX: usize = 8;
+/// Connections that records are passed on over. With no more others than that a node is connected with
+/// all of them.
+pub const LINKS_MAX: usize = 8;
 /// Connections that a node of a large region looks for.
 const SOUGHT_COUNT: usize = 4;
 

@@ -5,7 +5,7 @@ use crate::member::{Member, in_step, introduce};
 use crate::rogue::{dial, framed, rogue, speak};
 use crate::scene::{Scene, deploy_body, seed, with_site};
 use crate::source::{Act, Source};
-use iroh::endpoint::VarInt;
+use iroh::endpoint::{RecvStream, SendStream, VarInt};
 use iroh_blobs::Hash;
 use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt, ChunkRangesSeq, GetRequest};
 use std::collections::{BTreeMap, BTreeSet};
@@ -466,6 +466,42 @@ async fn a_manifest_comes_by_what_it_differs_in() {
     liar.close().await;
 }
 
+/// A short blob comes pressed where that makes it shorter, and whole where it does not.
+#[tokio::test]
+async fn a_short_blob_comes_pressed() {
+    let text: Vec<u8> = (0..20_000_u32)
+        .flat_map(|n| format!("<p>{n}\n").into_bytes())
+        .collect();
+    let mut street = street(0).await;
+    let network = Arc::clone(&street.members[0].network);
+    let nothing = || (Digest::of(b""), Vec::new());
+    for (blob, is_pressed) in [
+        (text.clone(), true),
+        (noise(41, 50_000), false),
+        // Longer than what is pressed.
+        ([text.as_slice(); 8].concat(), false),
+    ] {
+        let length = u64::try_from(blob.len()).unwrap();
+        let made = Site::of(blob, length);
+        made.put(&street.members[1]).await;
+        let digest = Digest::of(&made.blob);
+        let given = network.fetch_change(node(1), nothing(), digest).await;
+        let given = given.unwrap();
+        assert_eq!(given.is_some(), is_pressed, "{length}");
+        assert!(given.is_none_or(|given| given == made.blob));
+        let gathering = gather(&street.members[0]);
+        made.deploy(&mut street.members[1], street.account, street.site)
+            .await;
+        holds(&street.members[0], made.version).await;
+        let read = street.members[0]
+            .store
+            .blobs()
+            .read_verified(&digest, 1 << 30);
+        assert!(read.unwrap().unwrap() == made.blob);
+        gathering.abort();
+    }
+}
+
 #[tokio::test]
 async fn a_torn_beginning_is_begun_anew() {
     let mut street = street(1).await;
@@ -527,35 +563,57 @@ fn encoded(request: &GetRequest) -> Vec<u8> {
     postcard::to_stdvec(&iroh_blobs::protocol::Request::Get(request.clone())).unwrap()
 }
 
-/// Who takes nothing of what it asks for holds up nobody else.
+/// Who takes nothing of what it asks for holds up nobody else, however many they are. Two of them
+/// once took all the places in which blobs are sent.
 #[tokio::test]
-async fn a_member_that_takes_nothing_leaves_room_for_others() {
+async fn members_that_take_nothing_leave_room_for_others() {
     let blob = noise(13, 8 << 20);
-    let (scene, _account, _site) = with_site(3);
+    let (scene, _account, _site) = with_site(5);
     let sender = Member::patient(&scene, 0).await;
     let other = Member::start(&scene, 1, KindTable::default()).await;
     introduce(&scene, &[&sender, &other]).await;
     connected(&other, 0).await;
     sender.store.blobs().put(&blob).unwrap();
-    let hash = Hash::from_bytes(*Digest::of(&blob).as_bytes());
-    let lazy = rogue(2).await;
-    let connection = dial(&lazy, &sender, b"verge/1/records").await;
-    let _records = speak(&connection).await;
-    let mut held = Vec::new();
-    for _ in 0..12 {
-        let (mut send, mut receive) = connection.open_bi().await.unwrap();
-        send.write_all(&framed(&[1])).await.unwrap();
-        send.write_all(&encoded(&GetRequest::blob(hash)))
-            .await
-            .unwrap();
-        send.finish().unwrap();
-        // As many as are answered at all: one byte, and then no more.
-        let first = receive.read_chunk(1);
-        if let Ok(first) = tokio::time::timeout(Duration::from_millis(300), first).await {
-            assert!(first.unwrap().is_some());
-        }
-        held.push((send, receive));
+    let mut lazy = Vec::new();
+    for number in 2..5 {
+        lazy.push(Lazy::asks(number, &sender, &blob).await);
     }
     fetch(&other, 0, &blob, exactly(&blob)).await.unwrap();
-    lazy.close().await;
+    for one in lazy {
+        one.endpoint.close().await;
+    }
+}
+
+/// A member that asks for a blob many times over and reads a byte of each answer.
+struct Lazy {
+    endpoint: iroh::Endpoint,
+    _records: (SendStream, RecvStream),
+    _held: Vec<(SendStream, RecvStream)>,
+}
+
+impl Lazy {
+    async fn asks(number: u8, sender: &Member, blob: &[u8]) -> Self {
+        let endpoint = rogue(number).await;
+        let connection = dial(&endpoint, sender, b"verge/1/records").await;
+        let records = speak(&connection).await;
+        let request = GetRequest::blob(Hash::from_bytes(*Digest::of(blob).as_bytes()));
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            let (mut send, mut receive) = connection.open_bi().await.unwrap();
+            send.write_all(&framed(&[1])).await.unwrap();
+            send.write_all(&encoded(&request)).await.unwrap();
+            send.finish().unwrap();
+            // As many as are answered at all: one byte, and then no more.
+            let first = receive.read_chunk(1);
+            if let Ok(first) = tokio::time::timeout(Duration::from_millis(300), first).await {
+                assert!(first.unwrap().is_some());
+            }
+            held.push((send, receive));
+        }
+        Self {
+            endpoint,
+            _records: records,
+            _held: held,
+        }
+    }
 }

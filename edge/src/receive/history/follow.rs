@@ -59,6 +59,24 @@ impl Following<'_> {
         (mark.key == Some(self.history.key())).then_some(mark.tips)
     }
 
+    /// Whether all that the repository names is in bundles that are here, so that it is a cache and no
+    /// more.
+    pub(crate) async fn can_be_made_again(&self) -> Result<bool, HistoryError> {
+        let head = self.history.head.as_ref().and_then(|git| git.sequence);
+        let (Some(sequence), Some(mark)) = (head, Mark::read(self.repository.path())) else {
+            return Ok(false);
+        };
+        let is_published = |(name, object): (&String, &ObjectName)| {
+            let is_ours = name.starts_with(INCOMING) || name.starts_with(TIPS);
+            let mut set = mark.refs.iter();
+            is_ours || set.any(|at| at.name == *name && at.object == *object)
+        };
+        if !self.standing().await?.iter().all(is_published) {
+            return Ok(false);
+        }
+        self.sequence(sequence).await.map(|_here| true)
+    }
+
     /// Brings in what is not in yet. Nothing has changed for anybody when this gives an error.
     pub(crate) async fn bring(&self) -> Result<Tips, HistoryError> {
         let mark = Mark::read(self.repository.path());
