@@ -26,6 +26,7 @@ pub type Target = fn(&[u8]);
 /// All targets by name; `fuzz/seeds/NAME` has good inputs for each.
 pub const TARGETS: &[(&str, Target)] = &[
     ("accept_encoding", http::fuzzing::accept_encoding),
+    ("acme", crate::acme::fuzzing::acme),
     ("admin_lines", admin::fuzzing::admin_lines),
     ("asks", asks),
     ("bundles", certificates::bundles),

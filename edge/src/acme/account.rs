@@ -363,7 +363,10 @@ pub async fn renewal_info(
     read_advice(&body, age.clamp(ADVICE_AGE_MIN, ADVICE_AGE_MAX)).map(Some)
 }
 
-fn read_advice(body: &[u8], ask_again_after: Duration) -> Result<RenewalAdvice, AcmeError> {
+pub(super) fn read_advice(
+    body: &[u8],
+    ask_again_after: Duration,
+) -> Result<RenewalAdvice, AcmeError> {
     let no_advice = |why: String| AcmeError::Protocol(format!("its renewal advice: {why}"));
     let wire: WireAdvice =
         serde_json::from_slice(body).map_err(|error| no_advice(error.to_string()))?;

@@ -60,3 +60,47 @@ impl BudgetFile {
 fn damaged(error: BudgetError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::Ask;
+    use super::super::names::Names;
+    use super::*;
+    use verge_sync::clock::UnixTime;
+
+    fn directory(url: &str) -> Directory {
+        Directory::new(url, None).unwrap()
+    }
+
+    #[test]
+    fn what_was_saved_is_there_again_and_of_its_directory_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (
+            directory("https://a.example/"),
+            directory("https://b.example/"),
+        );
+        let names = Names::new(["a.example"]).unwrap();
+        let ask = Ask {
+            names: &names,
+            owner: "anna",
+            replaces: None,
+        };
+        let mut file = BudgetFile::open(folder.path(), &one, 1).unwrap();
+        file.budget.begin(&ask, UnixTime(0)).unwrap();
+        file.save().unwrap();
+        let again = BudgetFile::open(folder.path(), &one, 1).unwrap();
+        assert_eq!(again.budget, file.budget);
+        let of_other = BudgetFile::open(folder.path(), &other, 1).unwrap();
+        assert_eq!(of_other.budget, Budget::new(1));
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = directory("https://a.example/");
+        let file = BudgetFile::open(folder.path(), &one, 1).unwrap();
+        std::fs::write(&file.path, b"{").unwrap();
+        let error = BudgetFile::open(folder.path(), &one, 1).unwrap_err();
+        assert!(error.to_string().contains(".budget"), "{error}");
+    }
+}

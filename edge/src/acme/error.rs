@@ -142,6 +142,12 @@ pub enum AcmeError {
     /// The caller's own look before the validation said no: nothing was asked of the CA.
     #[error("not ready to be validated: {0}")]
     NotReady(String),
+    /// The certificate has a successor already, and no further one fits into the limits.
+    #[error(
+        "the certificate for {0} was replaced already, by another issuer perhaps, and the CA's \
+         limits leave no room for another one now"
+    )]
+    Replaced(String),
     /// The same names are being ordered right now.
     #[error("a certificate for {0} is being ordered already")]
     Underway(String),
@@ -200,6 +206,7 @@ impl AcmeError {
             | Self::WrongCertificate(_)
             | Self::Zone(ZoneError::Unreachable { .. })
             | Self::NotReady(_)
+            | Self::Replaced(_)
             | Self::Underway(_)
             | Self::Store(_)
             | Self::File { .. } => Reaction::Retry { after: None },

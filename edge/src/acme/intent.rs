@@ -122,7 +122,7 @@ impl Intent {
             .map(Zeroizing::new)
     }
 
-    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+    pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         // Growing would leave parts of the key behind.
         let room =
             4096 + self.request.len() + self.names.iter().map(|n| n.len() + 8).sum::<usize>();
@@ -132,13 +132,13 @@ impl Intent {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let intent: Self = serde_json::from_slice(bytes).ok()?;
         let request = BASE64URL_NOPAD.decode(intent.request.as_bytes()).is_ok();
         (intent.format == FORMAT && request).then_some(intent)
     }
 
-    fn pending(&self) -> Option<Pending> {
+    pub(super) fn pending(&self) -> Option<Pending> {
         Some(Pending {
             directory: self.directory.clone(),
             names: Names::new(self.names.iter().map(String::as_str)).ok()?,

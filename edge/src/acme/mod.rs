@@ -22,6 +22,7 @@ mod certificate;
 mod client;
 pub mod directory;
 pub mod error;
+pub(crate) mod fuzzing;
 pub mod intent;
 mod jws;
 pub mod names;

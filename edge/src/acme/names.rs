@@ -12,7 +12,10 @@ const DIGEST_LABEL: &str = "verge acme names v1";
 /// The names of one certificate, sorted, each once: DNS names of two labels or more in lower case,
 /// the first label of each possibly `*`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Names(Box<[Box<str>]>);
+pub struct Names {
+    sorted: Box<[Box<str>]>,
+    digest: Digest,
+}
 
 /// Why names cannot stand in a certificate; the owner's to mend.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,19 +60,23 @@ impl Names {
             return Err(NamesError::None);
         }
         kept.sort_unstable();
-        Ok(Self(kept.into()))
+        let digest = Digest::derive(DIGEST_LABEL, &[kept.join("\n").as_bytes()]);
+        Ok(Self {
+            sorted: kept.into(),
+            digest,
+        })
     }
 
     /// The names, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
-        self.0.iter().map(AsRef::as_ref)
+        self.sorted.iter().map(AsRef::as_ref)
     }
 
     /// How many there are; at least one.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "it never is empty")]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.sorted.len()
     }
 
     /// Whether one of them stands for all names below another: proved by dns-01 only.
@@ -81,14 +88,13 @@ impl Names {
     /// Stands for the set, the same on every machine.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let text = self.0.join("\n");
-        Digest::derive(DIGEST_LABEL, &[text.as_bytes()])
+        self.digest
     }
 }
 
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(", "))
+        f.write_str(&self.sorted.join(", "))
     }
 }
 

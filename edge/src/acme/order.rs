@@ -70,6 +70,10 @@ pub struct Wish<'a> {
     pub key: Key<'a>,
     /// The certificate that this one replaces, if it is of the same server: always given.
     pub replaces: Option<&'a Predecessor>,
+    /// Whether to order also if the server refuses `replaces`, so that its limits count the order:
+    /// [`Granted::may_count`](super::budget::Granted::may_count). Otherwise
+    /// [`AcmeError::Replaced`]: most likely another issuer was first.
+    pub may_count: bool,
     /// How the names are proved.
     pub challenge: Challenge<'a>,
     /// The caller's own look before the CA's; `&()` for none.
@@ -250,7 +254,12 @@ impl Way<'_> {
             }
             match despite_nonces!(self.session.library.new_order(&wish)) {
                 Ok(order) => return Ok((order, replaces.is_some())),
-                Err(error) if replaces.is_some() && is_about_replaces(&error) => replaces = None,
+                Err(error) if replaces.is_some() && is_about_replaces(&error) => {
+                    if !self.wish.may_count {
+                        return Err(AcmeError::Replaced(self.wish.names.to_string()));
+                    }
+                    replaces = None;
+                }
                 Err(error) if profile.is_some() && is_about_profile(&error) => profile = None,
                 Err(error) => return Err(error),
             }

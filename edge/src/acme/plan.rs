@@ -204,7 +204,7 @@ pub fn due<'a>(
 ) -> Vec<Want<'a>> {
     let is_due = |want: &&Want<'a>| order_at(want, reachable_since) <= now;
     let mut due: Vec<Want<'a>> = wants.iter().filter(is_due).copied().collect();
-    due.sort_by_key(|want| {
+    due.sort_by_cached_key(|want| {
         let until = want.life.map_or(UnixTime(i64::MIN), |life| life.not_after);
         let is_served = until > now;
         // Among those that serve nobody, a name that never had one waits like one that ran out

@@ -3,7 +3,7 @@
 use super::knock::Knock;
 use super::wanted::{Wanted, wanted};
 use super::write::{HandOutError, Origin, Scribe};
-use crate::acme::budget::{Ask, OrderNumber, Refusal};
+use crate::acme::budget::{Ask, Granted, Refusal};
 use crate::acme::budget_file::BudgetFile;
 use crate::acme::precheck::{self, Expected, Method, Obstacle};
 use crate::acme::{
@@ -69,15 +69,16 @@ impl Order {
         let replaces = self.before.as_deref();
         let replaces = replaces.and_then(|chain| Predecessor::of_chain(chain).ok().flatten());
         self.look_before().await?;
-        let number = self.begin(replaces.as_ref()).await?;
-        let issued = match self.order(replaces.as_ref()).await {
+        let granted = self.begin(replaces.as_ref()).await?;
+        let may_count = granted.is_none_or(|granted| granted.may_count);
+        let issued = match self.order(replaces.as_ref(), may_count).await {
             Ok(issued) => issued,
             Err(error) => {
-                self.note_failure(number, &error).await?;
+                self.note_failure(granted, &error).await?;
                 return Err(error.into());
             }
         };
-        self.note_success(number, &issued).await?;
+        self.note_success(granted, &issued).await?;
         self.hand_out(directory.url(), &issued).await?;
         self.tools.intents.settle(directory, &self.names)?;
         tracing::info!(names = ?self.wanted.names.names(), "a certificate was ordered");
@@ -120,10 +121,7 @@ impl Order {
 
     /// Notes the order before it is sent; one that a crash has left was noted already. A region for
     /// tests, whose authority is one for tests, notes nothing.
-    async fn begin(
-        &self,
-        replaces: Option<&Predecessor>,
-    ) -> Result<Option<OrderNumber>, OrderError> {
+    async fn begin(&self, replaces: Option<&Predecessor>) -> Result<Option<Granted>, OrderError> {
         let effect = self.tools.scribe.region.effect();
         if effect.chain.current().body.test {
             return Ok(None);
@@ -158,10 +156,10 @@ impl Order {
 
     async fn note_success(
         &self,
-        number: Option<OrderNumber>,
+        granted: Option<Granted>,
         issued: &Issued,
     ) -> Result<(), OrderError> {
-        let Some(number) = number else {
+        let Some(Granted { number, .. }) = granted else {
             return Ok(());
         };
         let was_replacement = issued.was_replacement;
@@ -174,10 +172,10 @@ impl Order {
 
     async fn note_failure(
         &self,
-        number: Option<OrderNumber>,
+        granted: Option<Granted>,
         error: &AcmeError,
     ) -> Result<(), OrderError> {
-        let Some(number) = number else {
+        let Some(Granted { number, .. }) = granted else {
             return Ok(());
         };
         let now = Clock::System.now();
@@ -217,7 +215,11 @@ impl Order {
         changed
     }
 
-    async fn order(&self, replaces: Option<&Predecessor>) -> Result<Issued, AcmeError> {
+    async fn order(
+        &self,
+        replaces: Option<&Predecessor>,
+        may_count: bool,
+    ) -> Result<Issued, AcmeError> {
         let challenge = match &self.tools.zone {
             Some(zone) if self.names.has_wildcard() => Challenge::Dns01(zone.as_ref()),
             _ => Challenge::Http01,
@@ -235,6 +237,7 @@ impl Order {
             names: &self.names,
             key: Key::Fresh,
             replaces,
+            may_count,
             challenge,
             before,
             patience: Patience::default(),

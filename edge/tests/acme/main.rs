@@ -2,12 +2,16 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "what fails here fails the test"
+    clippy::print_stdout,
+    reason = "what fails here fails the test, and says what it measured"
 )]
 
 #[path = "../support/ca/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of nodes")]
 mod ca;
+#[path = "../support/effort.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod effort;
 #[path = "../support/pebble.rs"]
 #[allow(dead_code, reason = "shared with the tests of nodes")]
 mod pebble;
@@ -20,3 +24,4 @@ mod precheck;
 mod real;
 mod rules;
 mod scene;
+mod year;

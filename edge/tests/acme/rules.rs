@@ -59,7 +59,13 @@ async fn a_renewal_says_what_it_replaces_unless_that_is_refused() {
     issuer.restart().await;
     let renewed = issuer.order(&renewal).await.unwrap();
     issuer.settle(&names);
-    // A second successor of the same one: alreadyReplaced, then without.
+    // A second successor of the same one: alreadyReplaced, then without, if that may be.
+    let uncounted = Wish {
+        may_count: false,
+        ..renewal
+    };
+    let refused = issuer.order(&uncounted).await.unwrap_err();
+    assert!(matches!(refused, AcmeError::Replaced(_)), "{refused}");
     let again = issuer.order(&renewal).await.unwrap();
     issuer.settle(&names);
     let told = |issued: &verge_edge::acme::Issued| issued.was_replacement;
@@ -70,7 +76,7 @@ async fn a_renewal_says_what_it_replaces_unless_that_is_refused() {
     let text = replaces.unwrap().as_str();
     let sent = ca.wishes();
     let sent: Vec<_> = sent.iter().map(|wish| wish["replaces"].as_str()).collect();
-    assert_eq!(sent, [None, None, Some(text), Some(text), None]);
+    assert_eq!(sent, [None, None, Some(text), Some(text), Some(text), None]);
     assert_eq!(ca.certificates().len(), 4);
 }
 

@@ -76,6 +76,7 @@ pub(crate) fn wish(names: &Names) -> Wish<'_> {
         names,
         key: Key::Fresh,
         replaces: None,
+        may_count: true,
         challenge: Challenge::Http01,
         before: &(),
         patience: patience(),
