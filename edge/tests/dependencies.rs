@@ -105,6 +105,10 @@ const DUPLICATES: &[(&str, &str)] = &[
         "universal-hash",
         "russh is on the new generation of RustCrypto, the QUIC of iroh on the one before",
     ),
+    (
+        "untrusted",
+        "instant-acme turns on what aws-lc-rs has in common with ring, which reads by 0.7; webpki reads by 0.9",
+    ),
 ];
 
 /// The arrows of the design: who may depend on whom.
