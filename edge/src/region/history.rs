@@ -114,8 +114,8 @@ impl OtherTip {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::region::WriteError;
     use crate::region::scene::Scene;
+    use crate::region::{Signer, WriteError};
     use std::sync::Arc;
     use verge_sync::id::ContentDigest;
     use verge_sync::record::{Deploy, HostProof};
@@ -169,16 +169,24 @@ mod tests {
             provider: region.slot().provider,
         };
         let shown = SiteHistory::of(&region.effect(), &site);
-        region.deploy(site, deploy(1), Some(&shown)).await.unwrap();
+        region
+            .deploy(site, deploy(1), Some(&shown), Signer::Member)
+            .await
+            .unwrap();
         let before = region.effect();
-        let refused = region.deploy(site, deploy(2), Some(&shown)).await;
+        let refused = region
+            .deploy(site, deploy(2), Some(&shown), Signer::Member)
+            .await;
         assert!(
             matches!(refused, Err(WriteError::PushedElsewhere)),
             "{refused:?}"
         );
         assert!(*region.effect() == *before);
         let shown = SiteHistory::of(&before, &site);
-        region.deploy(site, deploy(2), Some(&shown)).await.unwrap();
+        region
+            .deploy(site, deploy(2), Some(&shown), Signer::Member)
+            .await
+            .unwrap();
         assert_eq!(SiteHistory::of(&region.effect(), &site).head, deploy(2).git);
     }
 

@@ -90,7 +90,7 @@ impl Town {
         let roots = format!("roots = [\"api-root.pem\", \"{issued}\", \"{owners}\"]");
         let http = format!("http = [\"{}:{http_port}\"]", address(number));
         let dns = format!("resolvers = [\"{}\"]", self.pebble.dns_address());
-        let mut changed = config.clone();
+        let mut changed = config;
         for (from, to) in [
             ("ca = \"local\"", ""),
             ("http = [\"127.0.0.1:0\"]", &http),
