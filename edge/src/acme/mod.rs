@@ -39,6 +39,6 @@ pub use directory::{Directory, Meta};
 pub use error::{AcmeError, Failure, Reaction};
 pub use intent::{Intents, Pending};
 pub use names::{Names, NamesError};
-pub use order::{Issued, Key, Patience, Wish, order};
+pub use order::{Issued, Key, Patience, Wish, order, requested_names};
 pub use validation::{BeforeValidation, Challenge, Presented, Ready};
 pub use zone::{Zone, ZoneError};

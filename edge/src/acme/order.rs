@@ -437,6 +437,22 @@ fn public_key(request: &[u8]) -> Result<Vec<u8>, AcmeError> {
 
 /// The owner's request in DER, if it is for exactly these names.
 fn request_of(bytes: &[u8], names: &Names) -> Result<Vec<u8>, AcmeError> {
+    let (der, asked) = read_request(bytes)?;
+    if asked != *names {
+        return Err(bad_request(&format!("it is for {asked}, not for {names}")));
+    }
+    Ok(der)
+}
+
+/// The names that an owner's request (PEM or DER) is for.
+///
+/// # Errors
+/// [`AcmeError::Request`].
+pub fn requested_names(bytes: &[u8]) -> Result<Names, AcmeError> {
+    read_request(bytes).map(|(_der, names)| names)
+}
+
+fn read_request(bytes: &[u8]) -> Result<(Vec<u8>, Names), AcmeError> {
     if bytes.len() > REQUEST_BYTES_MAX {
         return Err(bad_request("it is too long"));
     }
@@ -457,10 +473,7 @@ fn request_of(bytes: &[u8], names: &Names) -> Result<Vec<u8>, AcmeError> {
         }
     }
     let asked = Names::new(asked).map_err(|error| bad_request(&error.to_string()))?;
-    if asked != *names {
-        return Err(bad_request(&format!("it is for {asked}, not for {names}")));
-    }
-    Ok(der)
+    Ok((der, asked))
 }
 
 fn parse_request(der: &[u8]) -> Result<X509CertificationRequest<'_>, AcmeError> {

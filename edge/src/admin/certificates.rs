@@ -25,6 +25,14 @@ impl Api {
                 say(log, format!("          {why}")).await;
                 Ok(())
             }
+            CertRequest::Order { request } => {
+                let handed = self.desk.order(request.as_bytes()).await?;
+                for text in handed.chain.lines() {
+                    say(log, text.to_owned()).await;
+                }
+                handed.settle()?;
+                Ok(())
+            }
             CertRequest::Rollover => {
                 let standing = self.desk.roll_over().await?;
                 say(log, step_line(&standing)).await;

@@ -195,6 +195,11 @@ pub enum CertRequest {
         /// The host.
         host: String,
     },
+    /// One for an owner's own request.
+    Order {
+        /// In PEM form.
+        request: String,
+    },
     /// Another key for the region's account at the authority.
     Rollover,
     /// One that its owner brings.
@@ -214,6 +219,7 @@ impl std::fmt::Debug for CertRequest {
             Self::List => "List",
             Self::Show { .. } => "Show",
             Self::Renew { .. } => "Renew",
+            Self::Order { .. } => "Order",
             Self::Rollover => "Rollover",
             Self::Import { .. } => "Import",
         })

@@ -97,33 +97,36 @@ pub(super) fn issuing(
     let roots = (!roots.is_empty()).then(|| String::from_utf8_lossy(&roots.concat()).into_owned());
     let (wish, wishes) = mpsc::channel(WISHES_MAX);
     let complaints = watch::Sender::new(Complaints::default());
+    let tools = match certification.keyring() {
+        Some(_keyring) => Some(Arc::new(Tools {
+            scribe: scribe.clone(),
+            intents: Intents::open(&data.join(ORDERS))?,
+            resolver: Arc::new(DnsResolver::new(config.dns.resolvers.clone())),
+            http_port: config.listen.http.first().map_or(80, SocketAddr::port),
+            zone: zone(data, config)?,
+            folder: data.join(ORDERS),
+            budget: Mutex::default(),
+        })),
+        None => None,
+    };
     let desk = Desk {
-        scribe: scribe.clone(),
+        scribe,
+        tools: tools.clone(),
         keyring: certification.keyring(),
         reviews: certification.reviews(),
         complaints: complaints.subscribe(),
         wishes: wish,
         roots: roots.clone(),
     };
-    let issuing = match certification.keyring() {
-        Some(keyring) => Some(Issuing {
-            tools: Arc::new(Tools {
-                scribe,
-                intents: Intents::open(&data.join(ORDERS))?,
-                resolver: Arc::new(DnsResolver::new(config.dns.resolvers.clone())),
-                http_port: config.listen.http.first().map_or(80, SocketAddr::port),
-                zone: zone(data, config)?,
-                folder: data.join(ORDERS),
-                budget: Mutex::default(),
-            }),
-            keyring,
-            reviews: certification.reviews(),
-            clock: among.clock(),
-            wishes,
-            roots,
-            complaints,
-        }),
-        None => None,
-    };
+    let issuing = certification.keyring().zip(tools);
+    let issuing = issuing.map(|(keyring, tools)| Issuing {
+        tools,
+        keyring,
+        reviews: certification.reviews(),
+        clock: among.clock(),
+        wishes,
+        roots,
+        complaints,
+    });
     Ok((Arc::new(desk), issuing))
 }

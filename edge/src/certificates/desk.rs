@@ -4,10 +4,11 @@ use super::issue::Complaints;
 use super::keyring::{Held, Keyring, Review};
 use super::name_set::NameSet;
 use super::notices::may_import;
+use super::order::{Order, Tools};
 use super::wanted::{Wanted, recipients, wanted};
 use super::write::{HandOutError, Origin, Scribe};
 use super::{ChainError, read_chain, read_leaf};
-use crate::acme::{Account, AcmeError, Directory, NewKey};
+use crate::acme::{Account, AcmeError, Directory, NewKey, requested_names};
 use crate::region::{Standing, WriteError, find_node};
 use crate::tls::{Certificate, CertificateError};
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ const KNOWN: [(&str, &str); 2] = [
 pub struct Desk {
     /// Where it writes.
     pub scribe: Scribe,
+    /// What it orders with; none as the keyring.
+    pub tools: Option<Arc<Tools>>,
     /// What it can open; none where the steward wants no certificates of the region.
     pub keyring: Option<Arc<Keyring>>,
     /// The certificates in use.
@@ -87,6 +90,9 @@ pub enum DeskError {
     /// The records.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The order.
+    #[error("{0}")]
+    Order(String),
     /// The bundle.
     #[error(transparent)]
     HandOut(#[from] HandOutError),
@@ -114,6 +120,24 @@ pub enum DeskError {
     /// The region has no authority yet.
     #[error("the region has no account at an authority yet: `verge cert setup --help`")]
     NotSetUp,
+}
+
+/// A certificate for an owner's request. It is given again until it is settled.
+pub struct Handed {
+    /// Its chain in PEM form.
+    pub chain: String,
+    order: Order,
+}
+
+impl Handed {
+    /// The owner has it.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub fn settle(&self) -> Result<(), DeskError> {
+        let settled = self.order.settle();
+        settled.map_err(|error| DeskError::Order(error.to_string()))
+    }
 }
 
 /// A row of `verge cert list`.
@@ -269,6 +293,52 @@ impl Desk {
             .certificate(Origin::Owner, chain, key, &recipients)
             .await?;
         Ok(leaf.names)
+    }
+
+    /// Orders a certificate for an owner's own request, whose key no node sees; gives its chain, once more
+    /// if it is asked for again before [`Handed::settle`].
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn order(&self, request: &[u8]) -> Result<Handed, DeskError> {
+        let keyring = self.keyring.as_ref().ok_or(DeskError::SwitchedOff)?;
+        let tools = self.tools.as_ref().ok_or(DeskError::SwitchedOff)?;
+        let effect = self.scribe.region.effect();
+        let step = &effect.chain.current().body;
+        let acme = step.acme.as_ref().ok_or(DeskError::NotSetUp)?;
+        let names = requested_names(request)?;
+        let set = NameSet::new(names.iter().map(str::to_owned));
+        let set = set.ok_or_else(|| DeskError::NoHost(names.to_string()))?;
+        let mut hosts = set.names().iter();
+        if let Some(other) = hosts.find(|host| effect.site_by_host(host).is_none()) {
+            return Err(DeskError::NoHost(other.clone()));
+        }
+        let owner = set
+            .names()
+            .first()
+            .and_then(|host| effect.site_by_host(host));
+        let directory = Directory::new(&acme.directory, self.roots.clone())?;
+        let account = self.account_at(keyring, &effect, &directory);
+        let session = account.ok_or(DeskError::NoIssuer)?.connect().await?;
+        let order = Order {
+            tools: Arc::clone(tools),
+            session: Arc::new(session),
+            names,
+            wanted: Wanted {
+                names: set,
+                owner: owner.map(|site| (site.body.account, site.id)),
+                recipients: BTreeMap::new(),
+            },
+            before: None,
+            is_exposed: false,
+            request: Some(request.to_vec()),
+        };
+        let issued = order.certificate().await;
+        let issued = issued.map_err(|error| DeskError::Order(error.to_string()))?;
+        Ok(Handed {
+            chain: issued.chain_pem,
+            order,
+        })
     }
 
     /// Every certificate that is wanted, or that is there.

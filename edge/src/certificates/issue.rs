@@ -367,6 +367,7 @@ impl Issuing {
                 wanted: case.wanted.clone(),
                 before: case.held.as_ref().and_then(|held| self.keyring.chain(held)),
                 is_exposed: case.is_exposed(),
+                request: None,
             };
             orders.spawn(async move {
                 let done = order.run().await;

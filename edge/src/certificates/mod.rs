@@ -27,7 +27,7 @@ pub use body::{CertificateBody, Purpose};
 pub use bundle::{Bundle, Context, OpenError, SealError};
 pub use chain::{Authorities, ChainError, Leaf, RootsError, read_chain, read_leaf};
 pub use cover::Cover;
-pub use desk::{Desk, DeskError, Foundation, Plan, Row};
+pub use desk::{Desk, DeskError, Foundation, Handed, Plan, Row};
 pub use issue::{Complaints, Issuing};
 pub use keyring::{Held, Keyring, Review, SealedAccount};
 pub use memory::Complaint;

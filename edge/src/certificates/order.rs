@@ -44,6 +44,8 @@ pub(super) struct Order {
     pub(super) before: Option<String>,
     /// Whether nodes have its key that are not to have it.
     pub(super) is_exposed: bool,
+    /// An owner's own request, whose key nobody here sees.
+    pub(super) request: Option<Vec<u8>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +66,25 @@ pub(super) enum OrderError {
 }
 
 impl Order {
+    /// Orders, and hands out what came.
     pub(super) async fn run(&self) -> Result<(), OrderError> {
         let directory = self.session.account().directory();
+        let issued = self.certificate().await?;
+        self.hand_out(directory.url(), &issued).await?;
+        self.settle()?;
+        tracing::info!(names = ?self.wanted.names.names(), "a certificate was ordered");
+        self.revoke_exposed().await;
+        Ok(())
+    }
+
+    /// What came is kept, or given to whoever asked for it.
+    pub(super) fn settle(&self) -> Result<(), OrderError> {
+        let directory = self.session.account().directory();
+        Ok(self.tools.intents.settle(directory, &self.names)?)
+    }
+
+    /// Looks, notes, orders.
+    pub(super) async fn certificate(&self) -> Result<Issued, OrderError> {
         let replaces = self.before.as_deref();
         let replaces = replaces.and_then(|chain| Predecessor::of_chain(chain).ok().flatten());
         self.look_before().await?;
@@ -79,11 +98,7 @@ impl Order {
             }
         };
         self.note_success(granted, &issued).await?;
-        self.hand_out(directory.url(), &issued).await?;
-        self.tools.intents.settle(directory, &self.names)?;
-        tracing::info!(names = ?self.wanted.names.names(), "a certificate was ordered");
-        self.revoke_exposed().await;
-        Ok(())
+        Ok(issued)
     }
 
     /// What the authority will look at, before an attempt is spent.
@@ -235,7 +250,10 @@ impl Order {
         };
         let wish = Wish {
             names: &self.names,
-            key: Key::Fresh,
+            key: match &self.request {
+                Some(request) => Key::OfRequest(request),
+                None => Key::Fresh,
+            },
             replaces,
             may_count,
             challenge,

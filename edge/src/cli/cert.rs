@@ -19,6 +19,9 @@ pub enum CertCommand {
     Show(OfHost),
     /// Order a new certificate for a host now, without waiting for its time.
     Renew(OfHost),
+    /// Order a certificate for a signing request of your own, on a node that orders, and print its chain:
+    /// no node sees the key, until you bring both to the nodes that your site admits (`import`).
+    Order(Order),
     /// Give the region's account at the authority another key: on an issuer, when a node that was one
     /// is none any more.
     Rollover(List),
@@ -68,6 +71,16 @@ pub struct OfHost {
     data: Data,
 }
 
+/// `verge cert order`
+#[derive(Debug, Args)]
+pub struct Order {
+    /// A PEM file: the certificate signing request, for hosts of the region.
+    #[arg(long, value_name = "FILE")]
+    request: PathBuf,
+    #[command(flatten)]
+    data: Data,
+}
+
 /// `verge cert import`
 #[derive(Debug, Args)]
 pub struct Import {
@@ -99,6 +112,10 @@ impl CertCommand {
                 (setup.data, CertRequest::Setup { plan })
             }
             Self::List(List { data }) => (data, CertRequest::List),
+            Self::Order(Order { request, data }) => {
+                let request = read(&request)?;
+                (data, CertRequest::Order { request })
+            }
             Self::Rollover(List { data }) => (data, CertRequest::Rollover),
             Self::Show(OfHost { host, data }) => (data, CertRequest::Show { host }),
             Self::Renew(OfHost { host, data }) => (data, CertRequest::Renew { host }),

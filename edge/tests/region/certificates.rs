@@ -410,4 +410,26 @@ fn an_owner_brings_a_certificate_that_no_issuer_sees() {
         "{listed}"
     );
     assert_eq!(town.pebble.certificate_count(), 1);
+
+    // From the authority, for a request of the owner's own: brought again, and used instead.
+    let own = KeyPair::generate().unwrap();
+    let request = folder.path().join("request.pem");
+    let asked = names("garden.sites.test").serialize_request(&own).unwrap();
+    std::fs::write(&request, asked.pem().unwrap()).unwrap();
+    let order = ["cert", "order", "--request", request.to_str().unwrap()];
+    std::fs::write(&chain, corner.verge_ok(&order)).unwrap();
+    std::fs::write(&key, own.serialize_pem()).unwrap();
+    let done = import(corner);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let ordered = CertificateDer::from_pem_file(&chain).unwrap();
+    for node in [corner, one] {
+        until(|| shown(node, "garden.sites.test").as_ref() == Some(&ordered));
+    }
+    let stranger = names("shed.sites.test").serialize_request(&own).unwrap();
+    std::fs::write(&request, stranger.pem().unwrap()).unwrap();
+    let said = text(&corner.verge(&order).stderr);
+    assert!(
+        said.contains("no host of the region is shed.sites.test"),
+        "{said}"
+    );
 }
