@@ -55,7 +55,7 @@ fuzz: setup-test
 
 # A region in virtual time, from so many seeds.
 sim:
-	VERGE_SEEDS=$(or $(SEEDS),1000) $(CARGO) test --locked -p verge-sync --test simulation
+	VERGE_SEEDS=$(or $(SEEDS),1000) $(CARGO) test --locked --workspace --test simulation
 
 # Months with somebody who lies, so many for each line of the table.
 attack-sim:

@@ -46,7 +46,7 @@ pub enum ChainError {
 
 /// No authority can be trusted: a steward's file.
 #[derive(Debug, thiserror::Error)]
-#[error("the roots in the configuration cannot be used: {0}")]
+#[error("no authority can be taken from it: {0}")]
 pub struct RootsError(String);
 
 impl Authorities {

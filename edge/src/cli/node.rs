@@ -3,6 +3,7 @@
 use super::{Data, ask, zones};
 use crate::admin::Request;
 use crate::app;
+use crate::certificates::Authorities;
 use crate::config::{self, Config, ConfigError};
 use crate::dns::DnsUpdate;
 use crate::error_chain::chain;
@@ -318,6 +319,12 @@ pub(super) fn check_around(data: &Path, config: &Config) -> anyhow::Result<()> {
             why: chain(&error),
         })?;
     }
+    for path in &config.tls.roots {
+        check_root(&data.join(path)).map_err(|why| ConfigError::Value {
+            key: "tls.roots",
+            why,
+        })?;
+    }
     if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {
         Certificate::from_files(&data.join(certificate), &data.join(key)).map_err(|error| {
             ConfigError::Value {
@@ -327,6 +334,15 @@ pub(super) fn check_around(data: &Path, config: &Config) -> anyhow::Result<()> {
         })?;
     }
     Ok(())
+}
+
+fn check_root(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let pem = std::fs::read(path).map_err(|error| format!("read {shown}: {error}"))?;
+    let usable = Authorities::new(&[pem]);
+    usable
+        .map(drop)
+        .map_err(|error| format!("{shown}: {error}"))
 }
 
 /// The line that a node prints once it serves, for whoever started it.

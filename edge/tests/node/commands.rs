@@ -207,6 +207,14 @@ fn configuration_is_checked_and_printed() {
             ),
             "no.pem",
         ),
+        (
+            good.replace("roots = []", "roots = [\"none.pem\"]"),
+            "none.pem",
+        ),
+        (
+            good.replace("roots = []", "roots = [\"config.toml\"]"),
+            "no authority can be taken from it",
+        ),
     ];
     for (config, expected) in rows {
         std::fs::write(&path, config).unwrap();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use verge_edge::node_keys::NodeKeys;
 use verge_edge::region::{RegionView, Signer};
 use verge_sync::record::Deploy;
+use verge_sync::record::{Kind, Record};
 use verge_sync::store::{Batch, LocalDisk, Store};
 
 const HOST: &str = "garden.sites.localhost";
@@ -145,7 +146,10 @@ fn a_record_with_another_signature_is_named() {
     published(&node, "garden");
     assert!(node.stop().success());
     let store = Store::open(node.data(), Arc::new(LocalDisk)).unwrap();
-    let mut row = store.records().all().unwrap().pop().unwrap();
+    // Step 0 would be missed by everything else.
+    let is_deploy = |bytes: &[u8]| Record::parse(bytes).unwrap().envelope().kind == Kind::DEPLOY;
+    let rows = store.records().all().unwrap().into_iter();
+    let mut row = rows.rev().find(|row| is_deploy(&row.bytes)).unwrap();
     let id = row.id;
     // The signature is the last of a record.
     *row.bytes.last_mut().unwrap() ^= 1;
