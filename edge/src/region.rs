@@ -8,6 +8,7 @@ mod adding;
 mod carry;
 mod certify;
 mod describe;
+mod error;
 mod handed;
 mod history;
 mod inspect;
@@ -28,6 +29,7 @@ mod write;
 pub use adding::Added;
 pub use carry::Carried;
 pub use describe::{AccountLine, SiteLine, hosts, label as site_label, sites};
+pub use error::WriteError;
 pub(crate) use handed::{is_about, signed_deploy};
 pub use history::{GIT_SEQUENCE_BYTES_MAX, OtherTip, SEQUENCE_BUNDLES_MAX, SiteHistory};
 pub use inspect::{RecordCheck, RecordDamage};
@@ -38,7 +40,7 @@ pub use status::{
     PendingStep, Status, author_name, changes, pending_steps, provider_name, subject_name,
 };
 pub use verge_sync::record::body::Zones;
-pub use write::{AccountEdit, NewSite, Signer, WriteError};
+pub use write::{AccountEdit, NewSite, Signer};
 
 use crate::certificates::named_bundles;
 use crate::node_keys::NodeKeys;

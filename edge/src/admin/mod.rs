@@ -8,6 +8,7 @@ pub mod api;
 mod certificates;
 pub(crate) mod fuzzing;
 mod members;
+mod sites;
 
 pub use members::Membership;
 
