@@ -70,8 +70,8 @@ pub struct SealedAccount {
 /// What a look at all records gave.
 #[derive(Debug, Default)]
 pub struct Review {
-    /// Of each name set the certificate to use: one that is valid rather than one that is not, then the
-    /// last to end. What an owner brought comes before what was ordered, while it is valid.
+    /// Of each name set the certificate to use: one that is valid rather than one that is not; then what
+    /// an owner brought, of that the last to begin; then the last to end.
     pub held: BTreeMap<NameSet, Arc<Held>>,
     /// Bundles that are not here yet, and how long they are.
     pub missing: BTreeMap<Digest, u64>,
@@ -293,7 +293,13 @@ fn is_better(one: &CertificateBody, other: &CertificateBody, now: UnixTime) -> b
         let validity = Validity::of(body.not_before, body.not_after, now);
         let is_valid = validity == Validity::Valid;
         let is_brought = is_valid && body.directory.is_empty();
-        (is_valid, is_brought, body.not_after)
+        // An owner who brings another wants it used, however long the one before lasts.
+        let begun = if is_brought {
+            body.not_before
+        } else {
+            UnixTime(0)
+        };
+        (is_valid, is_brought, begun, body.not_after)
     };
     rank(one) > rank(other)
 }
@@ -484,6 +490,38 @@ mod tests {
             let bytes = street.say(0, &issued, &[0, 1, 2], lie);
             street.store.blobs().put(&bytes).unwrap();
             assert_eq!(street.end(NOW.0 + 1_000), end_of(NOW.0));
+        }
+    }
+
+    #[test]
+    fn what_an_owner_brought_last_is_used_while_it_is_valid() {
+        let of = |directory: &str, from: i64, until: i64| CertificateBody {
+            purpose: Purpose::Account,
+            directory: directory.to_owned(),
+            bundle: Digest::of(b""),
+            bundle_bytes: 1,
+            not_before: UnixTime(from),
+            not_after: UnixTime(until),
+        };
+        let now = UnixTime(50);
+        // From the worst to the best.
+        let ranked = [
+            of("", 0, 20),
+            of("d", 0, 40),
+            of("d", 10, 60),
+            of("d", 0, 90),
+            of("", 10, 1_000),
+            of("", 40, 60),
+            of("", 40, 70),
+        ];
+        for (place, one) in ranked.iter().enumerate() {
+            for (other_place, other) in ranked.iter().enumerate() {
+                assert_eq!(
+                    is_better(one, other, now),
+                    place > other_place,
+                    "{place} {other_place}"
+                );
+            }
         }
     }
 
