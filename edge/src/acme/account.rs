@@ -292,6 +292,19 @@ impl Session {
         &self.meta
     }
 
+    /// Whether the server knows the account by its key.
+    ///
+    /// # Errors
+    /// [`AcmeError`]: the server was not reached, or did not say.
+    pub async fn is_in_force(&self) -> Result<bool, AcmeError> {
+        let key = self.account.key.signer()?;
+        match jws::look_up(&self.http, &self.meta, self.account.url(), &key).await {
+            Ok(()) => Ok(true),
+            Err(AcmeError::Problem(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Puts `new` in the place of the account's key (RFC 8555 section 7.3.5) and returns the
     /// account that has it. Before: `new` is stored, all nodes answer under its thumbprint too, no
     /// order is open. After: store the account's new secret. May be repeated after a crash

@@ -90,6 +90,14 @@ pub enum DeskError {
     /// The records.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// It may not change the zone.
+    #[error(
+        "this node cannot change the region's zone yet: set [dns_update] in its config.toml and restart it"
+    )]
+    NoZone,
+    /// Nobody would order what is proved in the zone.
+    #[error("node {0} is to change the zone, and orders nothing: name it by --issuer too")]
+    ZoneWithoutOrders(String),
     /// The order.
     #[error("{0}")]
     Order(String),
@@ -166,6 +174,7 @@ impl Desk {
         let directory = Directory::new(url, self.roots.clone())?;
         let effect = self.scribe.region.effect();
         let issuers = self.issuers(&effect, &plan.issuers)?;
+        let dns = self.zone_nodes(&effect, &plan.dns, &issuers)?;
         let meta = directory.meta().await?;
         let account = match self.account_at(keyring, &effect, &directory) {
             Some(account) => account,
@@ -184,13 +193,9 @@ impl Desk {
             thumbprints: vec![account.thumbprint().to_owned()],
             identities: meta.caa_identities,
         };
-        let dns = plan
-            .dns
-            .iter()
-            .map(|who| Ok(find_node(&effect, who)?.body.id));
         let roles = Roles {
             issuers: issuers.into_keys().collect(),
-            dns: dns.collect::<Result<_, DeskError>>()?,
+            dns,
         };
         let standing = self.scribe.region.propose_issuers(roles, acme).await?;
         Ok(Foundation {
@@ -251,6 +256,31 @@ impl Desk {
             None => known.find(|(author, _)| *author == me),
         };
         found.map(|(_, account)| account)
+    }
+
+    /// Who proves the labels in the zone also orders their certificate.
+    fn zone_nodes(
+        &self,
+        effect: &Effect,
+        named: &[String],
+        issuers: &BTreeMap<NodeId, [u8; 32]>,
+    ) -> Result<Vec<NodeId>, DeskError> {
+        let me = self.scribe.region.keys().node();
+        let has_zone = self
+            .tools
+            .as_ref()
+            .is_some_and(|tools| tools.zone.is_some());
+        let nodes = named.iter().map(|who| {
+            let node = find_node(effect, who)?.body.id;
+            if !issuers.contains_key(&node) {
+                return Err(DeskError::ZoneWithoutOrders(who.clone()));
+            }
+            if node == me && !has_zone {
+                return Err(DeskError::NoZone);
+            }
+            Ok(node)
+        });
+        nodes.collect()
     }
 
     fn issuers(

@@ -142,15 +142,12 @@ impl Issuing {
         let effect = self.tools.scribe.region.effect();
         let office = self.office(&effect)?;
         self.share_account(&effect, &office).await;
-        let is_first = office.issuers.iter().min() == Some(&self.tools.scribe.region.keys().node());
-        if let Some(before) = office.before.as_ref().filter(|_| is_first)
+        if let Some(before) = &office.before
             && !memory.has_rolled_over(&office.account)
         {
-            if !self.all_answer_anew().await {
-                return self.now().map(|now| now.plus(BETWEEN_ROLL_OVER_LOOKS));
-            }
-            match roll_over(before, &office.account).await {
-                Ok(()) => memory.rolled_over(&office.account),
+            match self.change_key(before, &office).await {
+                Ok(true) => memory.rolled_over(&office.account),
+                Ok(false) => return self.now().map(|now| now.plus(BETWEEN_ROLL_OVER_LOOKS)),
                 Err(error) => {
                     tracing::warn!("the account's new key is not in force yet: {error}");
                     return self.now().map(|now| now.plus(BETWEEN_ROLL_OVERS));
@@ -234,6 +231,22 @@ impl Issuing {
             sharers,
             issuers,
         })
+    }
+
+    /// Whether the account's new key is in force: the first issuer sees to it, when all that are connected
+    /// answer with its thumbprint; nothing is ordered before.
+    async fn change_key(&self, before: &Account, office: &Office) -> Result<bool, AcmeError> {
+        if office.account.connect().await?.is_in_force().await? {
+            return Ok(true);
+        }
+        let me = self.tools.scribe.region.keys().node();
+        if office.issuers.iter().min() != Some(&me) || !self.all_answer_anew().await {
+            return Ok(false);
+        }
+        let session = before.connect().await?;
+        session.roll_over(office.account.key()).await?;
+        tracing::info!("the account's new key is in force");
+        Ok(true)
     }
 
     /// Whether all nodes that are connected hold what this one holds: they answer with the new
@@ -403,14 +416,6 @@ impl Issuing {
             }
         }
     }
-}
-
-/// Puts the new key in force; one that is already is content.
-async fn roll_over(before: &Account, account: &Account) -> Result<(), AcmeError> {
-    let session = before.connect().await?;
-    session.roll_over(account.key()).await?;
-    tracing::info!("the account's new key is in force");
-    Ok(())
 }
 
 /// Asks when certificates should be renewed.

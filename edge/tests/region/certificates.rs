@@ -1,6 +1,7 @@
 //! Certificates of a region, from real Pebble: any node answers, issuers order, every node uses them.
 
 use crate::harness::{Node, Publisher, init_with, text};
+use crate::knot::{KEY, KEY_NAME, Knot, ZONE};
 use crate::pebble::{Pebble, Setup};
 use crate::scene::{
     Newcomer, PATIENCE, Region, approve, nothing_pending, sign_pending, ticket, wait,
@@ -9,7 +10,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use verge_edge::cli::client::{Protocol, Visitor};
@@ -23,26 +26,39 @@ struct Town {
     root: tempfile::NamedTempFile,
     /// Another authority, from which owners have certificates.
     owners: (Issuer<'static, KeyPair>, tempfile::NamedTempFile),
+    /// Whom the authority asks about names, if not its own server.
+    dns: Option<SocketAddr>,
 }
 
 impl Town {
     /// Of so many providers with a node each; certificates live for `life_s`.
     fn of(count: usize, life_s: u64) -> Self {
         let http_port = free_port(count);
-        let pebble = Pebble::start(&Setup {
+        let setup = Setup {
             http_port,
             life_s,
             ..Setup::default()
-        });
+        };
+        let mut town = Self::found(&setup, "sites.test", "");
+        for number in 1..count {
+            town.join(number, http_port);
+        }
+        // The authority always asks the last of them.
+        let last = address(count - 1).to_string();
+        town.pebble
+            .tell_dns("set-default-ipv4", &json!({ "ip": last }));
+        town
+    }
+
+    /// The first node, with `more` in its configuration.
+    fn found(setup: &Setup, zone: &str, more: &str) -> Self {
+        let pebble = Pebble::start(setup);
         let root = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(root.path(), pebble.issuing_root_pem()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("n0");
-        let zones = [
-            "--host-proof=none",
-            "--site-zone=sites.test",
-            "--admin-zone=nodes.test",
-        ];
+        let zone = format!("--site-zone={zone}");
+        let zones = ["--host-proof=none", &zone, "--admin-zone=nodes.test"];
         init_with(&data, &zones);
         let mut town = Self {
             region: Region {
@@ -52,16 +68,16 @@ impl Town {
             pebble,
             root,
             owners: authority(),
+            dns: setup.dns,
         };
-        town.set(&data, 0, http_port);
+        town.set(&data, 0, setup.http_port);
+        let path = data.join("config.toml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{config}\n{more}")).unwrap();
+        let key = data.join("dns.key");
+        std::fs::write(&key, KEY).unwrap();
+        std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
         town.region.nodes.push(Node::start(&data));
-        for number in 1..count {
-            town.join(number, http_port);
-        }
-        // The authority always asks the last of them.
-        let last = address(count - 1).to_string();
-        town.pebble
-            .tell_dns("set-default-ipv4", &json!({ "ip": last }));
         town
     }
 
@@ -89,7 +105,8 @@ impl Town {
         let (issued, owners) = (self.root.path().display(), self.owners.1.path().display());
         let roots = format!("roots = [\"api-root.pem\", \"{issued}\", \"{owners}\"]");
         let http = format!("http = [\"{}:{http_port}\"]", address(number));
-        let dns = format!("resolvers = [\"{}\"]", self.pebble.dns_address());
+        let dns = self.dns.unwrap_or(self.pebble.dns_address());
+        let dns = format!("resolvers = [\"{dns}\"]");
         let mut changed = config;
         for (from, to) in [
             ("ca = \"local\"", ""),
@@ -282,6 +299,75 @@ fn the_account_gets_another_key_and_a_newcomer_the_keys_of_all_hosts() {
         let listed = node.verge_ok(&["cert", "show", "garden.sites.test"]);
         assert!(listed.contains("key at 2 of 2 nodes"), "{listed}");
     }
+}
+
+#[test]
+fn labels_share_a_certificate_that_the_regions_zone_proves() {
+    let knot = Knot::start("* A 127.0.0.2\n");
+    let setup = Setup {
+        http_port: free_port(1),
+        dns: Some(knot.address()),
+        ..Setup::default()
+    };
+    let server = knot.address();
+    let driver = format!(
+        "[dns_update]\nserver = \"{server}\"\nzone = \"{ZONE}\"\nkey_name = \"{KEY_NAME}\"\nkey_file = \"dns.key\"\n"
+    );
+    let town = Town::found(&setup, ZONE, &driver);
+    let node = &town.region.nodes[0];
+    let _publisher = Publisher::with_site(node, "ana", "garden");
+    node.verge_ok(&["site", "create", "shed", "--owner", "ana"]);
+    let url = town.pebble.url();
+    let setup = [
+        "cert",
+        "setup",
+        "--agree",
+        "--directory",
+        &url,
+        "--dns",
+        "Corner",
+    ];
+    node.verge_ok(&setup);
+    // Of the admin zone nobody knows an address.
+    let is_there = |host: &str| shown(node, host).is_some();
+    until(|| is_there("garden.example.org") && is_there("shed.example.org"));
+    let one = shown(node, "garden.example.org").unwrap();
+    assert_eq!(shown(node, "shed.example.org").unwrap(), one);
+    let listed = node.verge_ok(&["cert", "list"]);
+    assert!(
+        listed.contains("*.example.org  valid for 89 days"),
+        "{listed}"
+    );
+    // What does not admit everybody has its own.
+    node.verge_ok(&["site", "set", "shed", "--admit", &id_of(node)]);
+    until(|| shown(node, "shed.example.org").is_some_and(|now| now != one));
+    assert_eq!(shown(node, "garden.example.org").unwrap(), one);
+    let unknown = [
+        "cert",
+        "setup",
+        "--agree",
+        "--directory",
+        &url,
+        "--dns",
+        "Nobody",
+    ];
+    let said = text(&node.verge(&unknown).stderr);
+    assert!(said.contains("no single node is meant"), "{said}");
+}
+
+#[test]
+fn a_node_that_cannot_change_the_zone_is_given_no_part_in_it() {
+    let town = Town::of(2, 90 * 86_400);
+    let node = &town.region.nodes[0];
+    let url = town.pebble.url();
+    let setup = ["cert", "setup", "--agree", "--directory", &url, "--dns"];
+    let said = |who: &str| text(&node.verge(&[&setup[..], &[who]].concat()).stderr);
+    assert!(
+        said("Corner").contains("[dns_update]"),
+        "{}",
+        said("Corner")
+    );
+    assert!(said("P1").contains("--issuer"), "{}", said("P1"));
 }
 
 fn id_of(node: &Node) -> String {

@@ -26,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) http_port: u16,
     /// How long certificates live.
     pub(crate) life_s: u64,
+    /// Whom it asks about names, if not its own DNS server.
+    pub(crate) dns: Option<SocketAddr>,
 }
 
 impl Default for Setup {
@@ -34,6 +36,7 @@ impl Default for Setup {
             nonce_rejects_in_hundred: 0,
             http_port: 5002,
             life_s: 90 * 86_400,
+            dns: None,
         }
     }
 }
@@ -86,11 +89,12 @@ impl Pebble {
                 .args(["-http01", "", "-https01", "", "-tlsalpn01", ""]),
             &[dns_management],
         )?;
+        let asked = setup.dns.unwrap_or(dns_address);
         let pebble = Running::start(
             Command::new("pebble")
                 .arg("-config")
                 .arg(&path)
-                .args(["-dnsserver", &dns_address.to_string(), "-strict"])
+                .args(["-dnsserver", &asked.to_string(), "-strict"])
                 .env("PEBBLE_VA_NOSLEEP", "1")
                 .env("PEBBLE_AUTHZREUSE", "0")
                 .env(
