@@ -429,6 +429,54 @@ fn an_outage_longer_than_a_certificate_and_a_dead_issuer_stop_nothing() {
     assert_eq!(plain(node, host).0, 308);
 }
 
+/// Somebody with a certificate and its key in two files.
+struct Owner {
+    folder: tempfile::TempDir,
+}
+
+impl Owner {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn file(&self, name: &str) -> String {
+        let path = self.folder.path().join(name);
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    /// Has a certificate for `host` from `issuer`.
+    fn has(&self, host: &str, issuer: &Issuer<'_, KeyPair>) {
+        let own = KeyPair::generate().unwrap();
+        let leaf = asked(host).signed_by(&own, issuer).unwrap();
+        self.write("chain.pem", &leaf.pem());
+        self.write("key.pem", &own.serialize_pem());
+    }
+
+    fn import(&self, node: &Node) -> std::process::Output {
+        let (chain, key) = (self.file("chain.pem"), self.file("key.pem"));
+        node.verge(&["cert", "import", "--certificate", &chain, "--key", &key])
+    }
+
+    fn import_ok(&self, node: &Node) {
+        let done = self.import(node);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+
+    fn leaf(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_file(self.file("chain.pem")).unwrap()
+    }
+}
+
+fn asked(host: &str) -> CertificateParams {
+    CertificateParams::new(vec![host.to_owned()]).unwrap()
+}
+
 #[test]
 fn an_owner_brings_a_certificate_that_no_issuer_sees() {
     let town = Town::of(2, 90 * 86_400);
@@ -436,83 +484,74 @@ fn an_owner_brings_a_certificate_that_no_issuer_sees() {
         panic!("two nodes");
     };
     let _publisher = Publisher::with_site(corner, "ana", "garden");
-    let folder = tempfile::tempdir().unwrap();
-    let (chain, key) = (
-        folder.path().join("chain.pem"),
-        folder.path().join("key.pem"),
-    );
-    let import = |node: &Node| {
-        node.verge(&[
-            "cert",
-            "import",
-            "--certificate",
-            chain.to_str().unwrap(),
-            "--key",
-            key.to_str().unwrap(),
-        ])
-    };
-    let names = |host: &str| CertificateParams::new(vec![host.to_owned()]).unwrap();
-    let write = |of: &CertificateParams, issuer: &Issuer<'_, KeyPair>| {
-        let own = KeyPair::generate().unwrap();
-        std::fs::write(&chain, of.signed_by(&own, issuer).unwrap().pem()).unwrap();
-        std::fs::write(&key, own.serialize_pem()).unwrap();
-    };
+    let host = "garden.sites.test";
+    let owner = Owner::new();
     let refusal = || {
-        let refused = import(corner);
+        let refused = owner.import(corner);
         assert!(!refused.status.success());
         text(&refused.stderr)
     };
     // Another's key, an authority that nobody knows, a host that is nobody's.
-    write(&names("garden.sites.test"), &town.owners.0);
-    std::fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    owner.has(host, &town.owners.0);
+    owner.write("key.pem", &KeyPair::generate().unwrap().serialize_pem());
     let said = refusal();
     assert!(
         said.contains("does not belong to the certificate"),
         "{said}"
     );
-    write(&names("garden.sites.test"), &authority().0);
+    owner.has(host, &authority().0);
     let said = refusal();
     assert!(said.contains("does not lead to an authority"), "{said}");
-    write(&names("shed.sites.test"), &town.owners.0);
+    owner.has("shed.sites.test", &town.owners.0);
     let said = refusal();
     assert!(said.contains("must be hosts of one site"), "{said}");
 
-    write(&names("garden.sites.test"), &town.owners.0);
-    let done = import(corner);
-    assert!(done.status.success(), "{}", text(&done.stderr));
+    owner.has(host, &town.owners.0);
+    owner.import_ok(corner);
     for node in [corner, one] {
         wait(node, |status| {
             status["certificates"]["here_count"] == json!(1)
         });
-        let brought = CertificateDer::from_pem_file(&chain).unwrap();
-        assert_eq!(shown(node, "garden.sites.test"), Some(brought));
+        assert_eq!(shown(node, host), Some(owner.leaf()));
     }
     // What an owner brings is not ordered beside it.
     town.set_up(&[]);
     town.all_certified(2);
-    let listed = one.verge_ok(&["cert", "show", "garden.sites.test"]);
+    let listed = one.verge_ok(&["cert", "show", host]);
     assert!(
         listed.contains("brought by its owner at node Corner"),
         "{listed}"
     );
     assert_eq!(town.pebble.certificate_count(), 1);
+}
 
-    // From the authority, for a request of the owner's own: brought again, and used instead.
+#[test]
+fn a_request_of_an_owners_own_is_ordered_and_its_key_is_seen_by_nobody() {
+    let town = Town::of(2, 90 * 86_400);
+    let [corner, one] = &town.region.nodes[..] else {
+        panic!("two nodes");
+    };
+    let _publisher = Publisher::with_site(corner, "ana", "garden");
+    let host = "garden.sites.test";
+    town.set_up(&[]);
+    town.all_certified(2);
+    let owner = Owner::new();
+    // One that lasts far longer gives way to what is brought after it.
+    owner.has(host, &town.owners.0);
+    owner.import_ok(corner);
     let own = KeyPair::generate().unwrap();
-    let request = folder.path().join("request.pem");
-    let asked = names("garden.sites.test").serialize_request(&own).unwrap();
-    std::fs::write(&request, asked.pem().unwrap()).unwrap();
-    let order = ["cert", "order", "--request", request.to_str().unwrap()];
-    std::fs::write(&chain, corner.verge_ok(&order)).unwrap();
-    std::fs::write(&key, own.serialize_pem()).unwrap();
-    let done = import(corner);
-    assert!(done.status.success(), "{}", text(&done.stderr));
-    let ordered = CertificateDer::from_pem_file(&chain).unwrap();
+    let request = asked(host).serialize_request(&own).unwrap();
+    owner.write("request.pem", &request.pem().unwrap());
+    let request = owner.file("request.pem");
+    let order = ["cert", "order", "--request", &request];
+    owner.write("chain.pem", &corner.verge_ok(&order));
+    owner.write("key.pem", &own.serialize_pem());
+    owner.import_ok(corner);
     for node in [corner, one] {
-        until(|| shown(node, "garden.sites.test").as_ref() == Some(&ordered));
+        until(|| shown(node, host).as_ref() == Some(&owner.leaf()));
     }
-    let stranger = names("shed.sites.test").serialize_request(&own).unwrap();
-    std::fs::write(&request, stranger.pem().unwrap()).unwrap();
+    let stranger = asked("shed.sites.test").serialize_request(&own).unwrap();
+    owner.write("request.pem", &stranger.pem().unwrap());
     let said = text(&corner.verge(&order).stderr);
     assert!(
         said.contains("no host of the region is shed.sites.test"),
