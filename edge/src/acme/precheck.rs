@@ -46,7 +46,7 @@ impl Method {
 pub enum Obstacle {
     /// The name leads nowhere.
     #[error(
-        "{name} has no address in DNS: point it at the region (`verge host show {name}` says how)"
+        "{name} has no address in DNS: give it the addresses of nodes of the region, and let `verge doctor` look again"
     )]
     NoAddress {
         /// The name.

@@ -320,7 +320,7 @@ mod tests {
     use crate::certificates::wanted;
     use crate::region::scene::Scene;
     use std::time::Duration;
-    use verge_sync::record::body::{Acme, Actors, HostProof, NameKind};
+    use verge_sync::record::body::Actors;
     use verge_sync::store::LocalDisk;
 
     const DIRECTORY: &str = "https://ca.example/dir";
@@ -338,19 +338,7 @@ mod tests {
 
     impl Street {
         fn new() -> Self {
-            let mut scene = Scene::new(3, HostProof::None);
-            let site = scene.site(0);
-            scene.claim(0, site, NameKind::Host, "a.example");
-            let issuer = scene.node(0);
-            scene.step(|step| {
-                step.roles.issuers = vec![issuer];
-                step.acme = Some(Acme {
-                    directory: DIRECTORY.to_owned(),
-                    account: String::new(),
-                    thumbprints: Vec::new(),
-                    identities: Vec::new(),
-                });
-            });
+            let scene = Scene::ordering(3, DIRECTORY);
             let folder = tempfile::tempdir().unwrap();
             let store = Store::open(folder.path(), Arc::new(LocalDisk)).unwrap();
             let ca = Ca::new();

@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::region::scene::Scene;
     use verge_sync::clock::UnixTime;
-    use verge_sync::record::body::{Acme, HostProof, NameKind};
+    use verge_sync::record::body::NameKind;
 
     const DIRECTORY: &str = "https://ca.example/dir";
 
@@ -155,24 +155,6 @@ mod tests {
         }
     }
 
-    /// A region in which node 0 orders at the directory, and node 1 does not.
-    fn scene() -> Scene {
-        let mut scene = Scene::new(2, HostProof::None);
-        let site = scene.site(0);
-        scene.claim(0, site, NameKind::Host, "a.example");
-        let issuer = scene.node(0);
-        scene.step(|step| {
-            step.roles.issuers = vec![issuer];
-            step.acme = Some(Acme {
-                directory: DIRECTORY.to_owned(),
-                account: "https://ca.example/1".to_owned(),
-                thumbprints: vec!["t".to_owned()],
-                identities: Vec::new(),
-            });
-        });
-        scene
-    }
-
     fn ends(scene: &Scene, subject: Digest) -> Vec<i64> {
         let all = notices(&scene.effect());
         let of = all.get(&subject).map(Vec::as_slice).unwrap_or_default();
@@ -181,7 +163,7 @@ mod tests {
 
     #[test]
     fn only_issuers_order_and_only_at_the_directory_of_the_step() {
-        let mut scene = scene();
+        let mut scene = Scene::ordering(2, DIRECTORY);
         let set = NameSet::one("a.example").unwrap();
         let ordered = || Purpose::Ordered(set.clone());
         scene.certify(0, &body(ordered(), DIRECTORY, 50));
@@ -195,7 +177,7 @@ mod tests {
 
     #[test]
     fn of_an_author_the_latest_are_looked_at_and_of_all_the_last_to_end_comes_first() {
-        let mut scene = scene();
+        let mut scene = Scene::ordering(2, DIRECTORY);
         let set = NameSet::one("a.example").unwrap();
         for end in [90, 10, 30, 20] {
             scene.certify(0, &body(Purpose::Ordered(set.clone()), DIRECTORY, end));
@@ -205,7 +187,7 @@ mod tests {
 
     #[test]
     fn an_owner_brings_a_certificate_through_a_node_that_may_act() {
-        let mut scene = scene();
+        let mut scene = Scene::ordering(2, DIRECTORY);
         let other = scene.site(0);
         scene.claim(0, other, NameKind::Host, "b.example");
         let effect = scene.effect();

@@ -14,7 +14,7 @@ use verge_sync::id::{AccountId, NodeId, RecordId, SiteId};
 use verge_sync::keys::{ProviderKey, Seed};
 use verge_sync::net::row;
 use verge_sync::record::body::{
-    Account, Actors, HostProof, Limits, Name, NameKind, Node, Provider, Region, Roles, Site,
+    Account, Acme, Actors, HostProof, Limits, Name, NameKind, Node, Provider, Region, Roles, Site,
     UserKey, Vote, Zones,
 };
 use verge_sync::record::{Author, Effect, Kind, LogId, Parameters, Record, Slot, effect};
@@ -196,6 +196,25 @@ impl Scene {
             .unwrap();
         self.add(record);
         (account, site)
+    }
+
+    /// A region of `count` providers with a site at `a.example`, in which node 0 orders certificates at
+    /// `directory`.
+    pub(crate) fn ordering(count: u8, directory: &str) -> Self {
+        let mut scene = Self::new(count, HostProof::None);
+        let site = scene.site(0);
+        scene.claim(0, site, NameKind::Host, "a.example");
+        let issuer = scene.node(0);
+        scene.step(|step| {
+            step.roles.issuers = vec![issuer];
+            step.acme = Some(Acme {
+                directory: directory.to_owned(),
+                account: format!("{directory}/1"),
+                thumbprints: vec!["t".to_owned()],
+                identities: Vec::new(),
+            });
+        });
+        scene
     }
 
     /// A step by provider 0, with the votes of all others.
