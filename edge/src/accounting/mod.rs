@@ -18,4 +18,5 @@ pub mod calendar;
 pub mod figures;
 pub mod journal;
 pub mod merkle;
+pub mod meter;
 pub mod seal;
