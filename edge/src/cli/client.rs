@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// The largest body that is read.
@@ -124,25 +125,7 @@ impl Visitor {
         if stream.get_ref().1.alpn_protocol() != Some(&protocol.alpn()) {
             bail!("the node does not speak {protocol:?}");
         }
-        let stream = TokioIo::new(stream);
-        let sender = match protocol {
-            Protocol::Http1 => {
-                let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-                tokio::spawn(connection);
-                Sender::Http1(sender)
-            }
-            Protocol::Http2 => {
-                let executor = TokioExecutor::new();
-                let (sender, connection) =
-                    hyper::client::conn::http2::handshake(executor, stream).await?;
-                tokio::spawn(connection);
-                Sender::Http2(sender)
-            }
-        };
-        Ok(Session {
-            host: host.to_owned(),
-            sender,
-        })
+        Session::begin(protocol, host, stream).await
     }
 }
 
@@ -158,6 +141,42 @@ enum Sender {
 }
 
 impl Session {
+    /// A connection to `host` without TLS, over HTTP/1.1.
+    ///
+    /// # Errors
+    /// Nobody answers at `address`.
+    pub async fn plain(address: SocketAddr, host: &str) -> anyhow::Result<Self> {
+        let stream = tokio::time::timeout(TIMEOUT, TcpStream::connect(address)).await?;
+        let stream = stream.with_context(|| format!("connect to {address}"))?;
+        stream.set_nodelay(true)?;
+        Self::begin(Protocol::Http1, host, stream).await
+    }
+
+    async fn begin<S>(protocol: Protocol, host: &str, stream: S) -> anyhow::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = TokioIo::new(stream);
+        let sender = match protocol {
+            Protocol::Http1 => {
+                let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+                tokio::spawn(connection);
+                Sender::Http1(sender)
+            }
+            Protocol::Http2 => {
+                let executor = TokioExecutor::new();
+                let (sender, connection) =
+                    hyper::client::conn::http2::handshake(executor, stream).await?;
+                tokio::spawn(connection);
+                Sender::Http2(sender)
+            }
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            sender,
+        })
+    }
+
     /// `GET https://HOST/PATH`, saying `Accept-Encoding: accept`.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The `verge` command: what can be asked, and the exit status of each answer.
 
 pub mod account;
+mod bench;
 pub mod build;
 pub mod cert;
 pub mod client;
@@ -111,6 +112,8 @@ pub enum Command {
     Cert(cert::CertCommand),
     /// Build a folder and serve it as one site, with exactly the code of a node.
     Preview(preview::Preview),
+    /// What this machine pays for a page, in CPU time and energy.
+    Bench(bench::Bench),
     /// A whole region on this machine: make it, push to it, fetch from it, show what came back.
     Demo(demo::Demo),
     /// Build one version: the node runs this as a child process.
@@ -157,6 +160,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Record(command) => command.run(),
         Command::Cert(command) => command.run(),
         Command::Preview(preview) => preview.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Demo(demo) => demo.run(),
         Command::Build(build) => build.run(),
     };

@@ -347,6 +347,35 @@ fn demo_ends_well() {
 }
 
 #[test]
+fn bench_says_what_each_visit_costs() {
+    let bench = |seconds: &str| {
+        let mut bench = Command::new(VERGE);
+        bench
+            .args(["bench", "--seconds", seconds])
+            .output()
+            .unwrap()
+    };
+    let refused = bench("0");
+    assert!(!refused.status.success());
+    let complaint = text(&refused.stderr);
+    assert!(complaint.contains("from 0.05 to 60"), "{complaint}");
+    let output = bench("0.05");
+    let (table, complaint) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{table}{complaint}");
+    assert!(table.starts_with("energy: "), "{table}");
+    let rows = table.lines().filter(|line| line.starts_with("HTTP/"));
+    let costs: Vec<f64> = rows
+        .map(|row| {
+            row.get(22..)
+                .and_then(|rest| rest.split_whitespace().next())
+        })
+        .map(|cost| cost.unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(costs.len(), 12, "{table}");
+    assert!(costs.iter().all(|cost| *cost > 0.0), "{table}");
+}
+
+#[test]
 fn founding_leaves_a_directory_alone_that_is_not_empty() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("mine");
