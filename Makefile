@@ -16,7 +16,7 @@ CONFORMANCE_TOOLS := dpkg:dpkg /usr/share/doc/python3-venv:python3-venv h2load:n
                      slowhttptest:slowhttptest chromium:chromium chromedriver:chromium-driver \
                      node:nodejs npm:npm testssl:testssl.sh
 
-.PHONY: help demo test prove sim attack-sim soak fuzz fuzz-check audit format lint docs bench clean setup-demo \
+.PHONY: help demo test prove sim attack-sim soak fuzz fuzz-check audit format lint docs bench bench-quick bench-build clean setup-demo \
         setup-test setup-conformance setup-prove
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make fuzz          every parser, guided by coverage: 10,000,000 runs or 10 minutes each"
 	@echo "make audit         licences, bans and sources by cargo-deny, if it is installed"
 	@echo "make bench         figures: see benches/README.md"
+	@echo "make bench-quick   what a visit costs beside other servers, in a few minutes"
 
 demo: setup-demo
 	$(CARGO) build --locked --bin verge
@@ -87,12 +88,21 @@ audit:
 	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then cargo deny check advisories; \
 	else echo "advisories: no database on this machine, not checked"; fi
 
-bench: setup-demo setup-conformance
-	@.ci/install h2load:nghttp2-client rsync:rsync
-	$(CARGO) build --locked --release --bin verge
+bench: bench-build setup-conformance
+	@.ci/install rsync:rsync brotli:brotli
 	$(CARGO) build --locked --release -p verge-sync --examples
-	$(CARGO) build --locked --release -p verge-edge --example tls
 	benches/run
+
+# What a visit costs beside nginx and h2o, in a few minutes.
+bench-quick: bench-build
+	benches/against/run --rounds 3 --seconds 0.15 --servers nginx h2o hyper raw verge
+
+bench-build: setup-demo
+	@.ci/install h2load:nghttp2-client openssl:openssl curl:curl ip:iproute2 \
+	  /usr/share/doc/git-doc/git.html:git-doc /usr/share/doc/python3-venv:python3-venv
+	@CARGO="$(CARGO)" .ci/bench-peers
+	$(CARGO) build --locked --release --bin verge
+	$(CARGO) build --locked --release -p verge-edge --examples
 
 setup-demo:
 	@.ci/install $(DEMO_TOOLS)
