@@ -2,13 +2,14 @@
 //!
 //! Owns what was opened, by record; nothing of it is written anywhere but in the blobs that hold it
 //! sealed, so a start opens them again, from the local disk. A bundle that does not hold is remembered
-//! as such, and the one before stays in use.
+//! as such, and the one before stays in use; what is in use is pinned, whatever records come after it.
 
 use super::body::CertificateBody;
 use super::bundle::{BUNDLE_BYTES_MAX, Bundle, Context};
 use super::chain::{Authorities, ChainError, Leaf};
 use super::name_set::{NameSet, account_subject};
 use super::notices::{Notice, notices};
+use super::wanted::is_recipient;
 use crate::tls::{Certificate, CertificateError, Validity};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -19,7 +20,7 @@ use verge_sync::id::{NodeId, RecordId};
 use verge_sync::keys::{SealingKey, Seed};
 use verge_sync::record::Effect;
 use verge_sync::record::cbor::FieldError;
-use verge_sync::store::{Store, StoreError};
+use verge_sync::store::{BlobPin, Store, StoreError};
 use zeroize::Zeroizing;
 
 /// What opens bundles, and remembers those that it opened.
@@ -29,6 +30,14 @@ pub struct Keyring {
     store: Store,
     authorities: Authorities,
     judged: Mutex<HashMap<RecordId, Judged>>,
+    used: Mutex<Used>,
+}
+
+/// The bundles of the certificates in use: a collection leaves them.
+#[derive(Default)]
+struct Used {
+    bundles: BTreeSet<Digest>,
+    _pin: Option<BlobPin>,
 }
 
 /// What became of a record's bundle.
@@ -70,8 +79,9 @@ pub struct SealedAccount {
 /// What a look at all records gave.
 #[derive(Debug, Default)]
 pub struct Review {
-    /// Of each name set the certificate to use: one that is valid rather than one that is not; then what
-    /// an owner brought, of that the last to begin; then the last to end.
+    /// Of each name set the certificate to use: where this node is to have the key, one that it can open;
+    /// one that is valid rather than one that is not; then what an owner brought, of that the last to
+    /// begin; then the last to end.
     pub held: BTreeMap<NameSet, Arc<Held>>,
     /// Bundles that are not here yet, and how long they are.
     pub missing: BTreeMap<Digest, u64>,
@@ -104,6 +114,7 @@ impl Keyring {
             store,
             authorities,
             judged: Mutex::default(),
+            used: Mutex::default(),
         }
     }
 
@@ -118,23 +129,31 @@ impl Keyring {
                 self.look_for(&notice, &mut review);
                 continue;
             };
-            if review
-                .held
-                .get(names)
-                .is_some_and(|held| !is_better(&notice.body, &held.body, now))
-            {
+            let is_ours = is_recipient(effect, self.node, names);
+            let held = review.held.get(names);
+            if held.is_some_and(|held| !may_take_place(&notice.body, held, is_ours, now)) {
                 continue;
             }
             match self.judge(effect, &notice) {
-                Ok(Some(held)) => {
-                    review.held.insert(names.clone(), held);
-                }
+                Ok(Some(found)) => review.take_in(names, found, is_ours, now),
                 Ok(None) => {}
                 Err(missing) => review.missing.extend(missing),
             }
         }
         self.judged().retain(|record, _| seen.contains(record));
+        self.pin(&review);
         review
+    }
+
+    fn pin(&self, review: &Review) {
+        let bundles = review.held.values().map(|held| held.body.bundle).collect();
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.bundles != bundles {
+            *used = Used {
+                _pin: Some(self.store.pin(bundles.iter().copied())),
+                bundles,
+            };
+        }
     }
 
     /// The accounts at `directory` that members have sealed to this node, the latest of each first;
@@ -153,7 +172,8 @@ impl Keyring {
                 secret: secret.ok()?,
             })
         };
-        of.into_iter().flatten().filter_map(open).collect()
+        let late = of.into_iter().flatten().filter(|notice| notice.is_late);
+        late.filter_map(open).collect()
     }
 
     /// Whether `chain` is one that this node would use.
@@ -190,7 +210,7 @@ impl Keyring {
 
     fn look_for(&self, notice: &Notice, review: &mut Review) {
         let bundle = notice.body.bundle;
-        if !self.store.blobs().contains(&bundle).unwrap_or(false) {
+        if notice.is_late && !self.store.blobs().contains(&bundle).unwrap_or(false) {
             review.missing.insert(bundle, notice.body.bundle_bytes);
         }
     }
@@ -206,6 +226,7 @@ impl Keyring {
         }
         let bytes = match self.read(&notice.body) {
             Ok(Some(bytes)) => bytes,
+            Ok(None) if !notice.is_late => return Ok(None),
             Ok(None) => return Err(Some((notice.body.bundle, notice.body.bundle_bytes))),
             Err(error) => {
                 tracing::error!(%error, "a certificate's bundle cannot be read");
@@ -280,11 +301,33 @@ impl Judged {
 }
 
 impl Review {
+    /// A working certificate is never dropped for one that this node is to have and cannot open.
+    fn take_in(&mut self, names: &NameSet, found: Arc<Held>, is_ours: bool, now: UnixTime) {
+        let works = |held: &Held| is_ours && held.certificate.is_some();
+        let is_taken = self.held.get(names).is_none_or(|held| {
+            if works(held) == works(&found) {
+                is_better(&found.body, &held.body, now)
+            } else {
+                works(&found)
+            }
+        });
+        if is_taken {
+            self.held.insert(names.clone(), found);
+        }
+    }
+
     /// What handshakes of this node can use.
     pub fn certificates(&self) -> impl Iterator<Item = Arc<Certificate>> {
         let own = self.held.values();
         own.filter_map(|held| held.certificate.as_ref().map(Arc::clone))
     }
+}
+
+/// Whether what `body` names can take the place of `held`, if it holds: it is better, or `held` does not
+/// open for this node, which is to have one that does.
+fn may_take_place(body: &CertificateBody, held: &Held, is_ours: bool, now: UnixTime) -> bool {
+    let lacks_key = is_ours && held.certificate.is_none();
+    lacks_key || is_better(body, &held.body, now)
 }
 
 /// Whether the certificate of `one` is used rather than that of `other`.
@@ -436,6 +479,24 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_is_to_have_a_key_keeps_what_it_can_open() {
+        let mut street = Street::new();
+        let (early, late) = (NOW.0, NOW.0 + 1_000);
+        let good = street.issue(early);
+        let bytes = street.say(0, &good, &[0, 1, 2], |_| {});
+        street.store.blobs().put(&bytes).unwrap();
+        // An issuer seals one that lasts longer to itself alone.
+        let selfish = street.issue(late);
+        let bytes = street.say(0, &selfish, &[0], |_| {});
+        street.store.blobs().put(&bytes).unwrap();
+        assert_eq!(street.end(late), end_of(early));
+        // When it is given to all, it is used.
+        let bytes = street.say(0, &selfish, &[0, 1, 2], |_| {});
+        street.store.blobs().put(&bytes).unwrap();
+        assert_eq!(street.end(late), end_of(late));
+    }
+
+    #[test]
     fn poison_does_not_take_the_place_of_what_works() {
         let mut street = Street::new();
         let good = street.issue(NOW.0);
@@ -461,6 +522,33 @@ mod tests {
         let bytes = street.say(0, &foreign, &[0, 1, 2], |_| {});
         street.store.blobs().put(&bytes).unwrap();
         assert_eq!(street.end(later), end);
+    }
+
+    #[test]
+    fn an_issuer_that_turns_bad_hides_nothing_behind_other_records() {
+        let mut street = Street::new();
+        let good = street.issue(NOW.0);
+        let bytes = street.say(0, &good, &[0, 1, 2], |_| {});
+        street.store.blobs().put(&bytes).unwrap();
+        assert_eq!(street.end(NOW.0), end_of(NOW.0));
+        let foreign = Ca::new();
+        for number in 1..10 {
+            let poison = foreign.issue(&["a.example"], UnixTime(NOW.0 + number), LIFE);
+            let bytes = street.say(0, &poison, &[0, 1, 2], |_| {});
+            street.store.blobs().put(&bytes).unwrap();
+        }
+        assert_eq!(street.end(NOW.0), end_of(NOW.0));
+        // Neither a collection nor a start changes that.
+        let live = crate::certificates::named_bundles(&street.scene.effect()).collect();
+        let now = verge_sync::clock::stopwatch();
+        let collected = street.store.collect(&live, Duration::ZERO, now).unwrap();
+        assert_eq!(collected.removed_count, 6);
+        street.keyring = Keyring::new(
+            street.store.clone(),
+            &street.scene.seed(1),
+            Authorities::new(&[street.ca.root.clone().into_bytes()]).unwrap(),
+        );
+        assert_eq!(street.end(NOW.0), end_of(NOW.0));
     }
 
     #[test]

@@ -10,9 +10,10 @@ use verge_sync::record::cbor::Fields;
 use verge_sync::record::effect::Actor;
 use verge_sync::record::{Effect, Kind, Record};
 
-/// Of each author's records of one subject so many of the last are looked at, in case that the last
-/// does not hold.
-const LOOKED_AT_MAX: usize = 3;
+/// Of each author's records of one subject so many of the last have their bundles brought, in case that
+/// the last does not hold. Of those before only what is here already is looked at: so an issuer that
+/// turns bad cannot hide the certificates in use, which it has ordered, behind others.
+const BROUGHT_MAX: usize = 3;
 
 /// A record that may count, if its bundle holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(super) struct Notice {
     pub author: NodeId,
     /// What it says.
     pub body: CertificateBody,
+    /// Whether it is among the last of its author.
+    pub is_late: bool,
     place: (u32, u32, RecordId),
 }
 
@@ -38,7 +41,7 @@ impl Notice {
     }
 }
 
-/// The records that may count, of each subject the latest of each author, the last to end first.
+/// The records that may count, by subject, the last to end first.
 #[must_use]
 pub(super) fn notices(effect: &Effect) -> BTreeMap<Digest, Vec<Notice>> {
     let mut all: BTreeMap<(Digest, NodeId), Vec<Notice>> = BTreeMap::new();
@@ -53,7 +56,9 @@ pub(super) fn notices(effect: &Effect) -> BTreeMap<Digest, Vec<Notice>> {
     let mut by_subject: BTreeMap<Digest, Vec<Notice>> = BTreeMap::new();
     for ((subject, _), mut notices) in all {
         notices.sort_by_key(|notice| std::cmp::Reverse(notice.place));
-        notices.truncate(LOOKED_AT_MAX);
+        for early in notices.iter_mut().skip(BROUGHT_MAX) {
+            early.is_late = false;
+        }
         by_subject.entry(subject).or_default().extend(notices);
     }
     for notices in by_subject.values_mut() {
@@ -66,10 +71,11 @@ pub(super) fn notices(effect: &Effect) -> BTreeMap<Digest, Vec<Notice>> {
     by_subject
 }
 
-/// The blobs that they name.
+/// The blobs that the last of them name: what is in use beside is pinned.
 pub fn named_bundles(effect: &Effect) -> impl Iterator<Item = Digest> {
     let notices = notices(effect).into_values().flatten();
-    notices.map(|notice| notice.body.bundle)
+    let late = notices.filter(|notice| notice.is_late);
+    late.map(|notice| notice.body.bundle)
 }
 
 fn read(record: &Record) -> Option<Notice> {
@@ -82,6 +88,7 @@ fn read(record: &Record) -> Option<Notice> {
         record: record.id(),
         author,
         body,
+        is_late: true,
         place: (envelope.epoch, envelope.sequence, record.id()),
     })
 }
@@ -158,7 +165,8 @@ mod tests {
     fn ends(scene: &Scene, subject: Digest) -> Vec<i64> {
         let all = notices(&scene.effect());
         let of = all.get(&subject).map(Vec::as_slice).unwrap_or_default();
-        of.iter().map(|notice| notice.body.not_after.0).collect()
+        let late = of.iter().filter(|notice| notice.is_late);
+        late.map(|notice| notice.body.not_after.0).collect()
     }
 
     #[test]
@@ -176,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_author_the_latest_are_looked_at_and_of_all_the_last_to_end_comes_first() {
+    fn of_an_author_the_latest_are_brought_and_of_all_the_last_to_end_comes_first() {
         let mut scene = Scene::ordering(2, DIRECTORY);
         let set = NameSet::one("a.example").unwrap();
         for end in [90, 10, 30, 20] {

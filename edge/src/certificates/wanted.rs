@@ -49,6 +49,19 @@ pub fn recipients(effect: &Effect, admit: &Actors) -> BTreeMap<NodeId, [u8; 32]>
         .collect()
 }
 
+/// Whether `node` is to have the key of a certificate for `names`: every site among them admits it.
+pub(super) fn is_recipient(effect: &Effect, node: NodeId, names: &NameSet) -> bool {
+    let Some(node) = effect.nodes.get(&node).filter(|node| node.is_member) else {
+        return false;
+    };
+    // What is no site's is the region's.
+    let admits = |name: &String| {
+        let site = effect.site_by_host(name);
+        site.is_none_or(|site| site.body.admit.includes(&node.slot.provider))
+    };
+    names.names().iter().all(admits)
+}
+
 /// Whether labels of the region have a certificate together: where nodes may edit its zone.
 fn labels(effect: &Effect) -> Labels {
     if effect.chain.current().body.roles.dns.is_empty() {
