@@ -30,6 +30,7 @@ pub mod order;
 pub mod plan;
 pub mod precheck;
 mod validation;
+pub mod revocation;
 pub mod zone;
 
 pub use account::{Account, NewKey, RenewalAdvice, Session, renewal_info, revoke};
@@ -42,3 +43,4 @@ pub use names::{Names, NamesError};
 pub use order::{Issued, Key, Patience, Wish, order, requested_names};
 pub use validation::{BeforeValidation, Challenge, Presented, Ready};
 pub use zone::{Zone, ZoneError};
+pub use revocation::{Revocation, Revocations};

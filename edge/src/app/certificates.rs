@@ -6,7 +6,7 @@
 use super::among::{Among, Welcome};
 use super::housekeeping;
 use super::showing::Showing;
-use crate::acme::{Intents, Zone};
+use crate::acme::{Intents, Revocations, Zone};
 use crate::certificates::{Complaints, Desk, Issuing, Scribe, Tools};
 use crate::config::Config;
 use crate::dns::DnsUpdate;
@@ -101,6 +101,7 @@ pub(super) fn issuing(
         Some(_keyring) => Some(Arc::new(Tools {
             scribe: scribe.clone(),
             intents: Intents::open(&data.join(ORDERS))?,
+            revocations: Revocations::in_folder(&data.join(ORDERS)),
             resolver: Arc::new(DnsResolver::new(config.dns.resolvers.clone())),
             http_port: config.listen.http.first().map_or(80, SocketAddr::port),
             zone: zone(data, config)?,

@@ -65,8 +65,8 @@ pub struct Complaints {
 }
 
 /// The region's account, and who else has it.
-struct Office {
-    account: Account,
+pub(super) struct Office {
+    pub(super) account: Account,
     /// The same with the key that was in force before, if the step names it and it is here.
     before: Option<Account>,
     sharers: BTreeSet<NodeId>,
@@ -159,6 +159,7 @@ impl Issuing {
                 Some("this node's clock is not believed: see `verge status`".to_owned());
             return None;
         };
+        self.forget_unwanted(&effect, &office);
         let cases = self.cases(&effect, &office, memory, now);
         self.seal_anew(&effect, &cases, memory, now).await;
         if let Some(until) = memory.rests_until.filter(|until| *until > now) {
@@ -169,7 +170,8 @@ impl Issuing {
         let wants: Vec<Want<'_>> = ours.iter().map(|case| want(case, memory)).collect();
         let due = plan::due(&wants, memory.reachable_since, now, ORDERS_MAX);
         let asks_advice = cases.iter().any(|case| wants_advice(case, memory, now));
-        if !due.is_empty() || asks_advice {
+        let replaced = self.replaced(&effect, &office, memory, now);
+        if !due.is_empty() || asks_advice || !replaced.is_empty() {
             let due: BTreeSet<Names> = due.iter().map(|want| want.names.clone()).collect();
             match office.account.connect().await {
                 Ok(session) => {
@@ -177,6 +179,7 @@ impl Issuing {
                     let session = Arc::new(session);
                     let due = cases.iter().filter(|case| due.contains(&case.names));
                     self.order_all(&session, due.collect(), memory).await;
+                    self.revoke_all(&session, &replaced, memory, now).await;
                     advise(&session, &self.keyring, &cases, memory, now).await;
                 }
                 Err(error) => {

@@ -35,7 +35,9 @@ pub(super) struct Memory {
     unreachable_count: u32,
     /// Before this nothing is sent to the server.
     pub(super) rests_until: Option<UnixTime>,
-    /// Why.
+    /// Before this nothing is revoked.
+    pub(super) revokes_after: Option<UnixTime>,
+    /// Why nothing is sent.
     pub(super) complaint: Option<String>,
 }
 

@@ -14,6 +14,7 @@ mod desk;
 mod issue;
 mod keyring;
 mod knock;
+mod leftovers;
 mod memory;
 mod name_set;
 mod notices;

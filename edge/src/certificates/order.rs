@@ -8,7 +8,7 @@ use crate::acme::budget_file::BudgetFile;
 use crate::acme::precheck::{self, Expected, Method, Obstacle};
 use crate::acme::{
     AcmeError, BeforeValidation, Challenge, Intents, Issued, Key, Names, Patience, Predecessor,
-    Session, Wish, Zone, order,
+    Revocations, Session, Wish, Zone, order,
 };
 use crate::hosts::Resolver;
 use std::collections::BTreeSet;
@@ -23,6 +23,8 @@ pub struct Tools {
     pub scribe: Scribe,
     /// Orders under way.
     pub intents: Intents,
+    /// What is to be revoked.
+    pub revocations: Revocations,
     /// Whom to ask about DNS before an attempt is spent.
     pub resolver: Arc<dyn Resolver>,
     /// Where nodes serve plain HTTP.
@@ -70,10 +72,10 @@ impl Order {
     pub(super) async fn run(&self) -> Result<(), OrderError> {
         let directory = self.session.account().directory();
         let issued = self.certificate().await?;
+        self.note_exposed()?;
         self.hand_out(directory.url(), &issued).await?;
         self.settle()?;
         tracing::info!(names = ?self.wanted.names.names(), "a certificate was ordered");
-        self.revoke_exposed().await;
         Ok(())
     }
 
@@ -280,14 +282,13 @@ impl Order {
         Ok(())
     }
 
-    /// The key of the one before is known to a node that is not to know it.
-    async fn revoke_exposed(&self) {
-        let Some(chain) = self.before.as_ref().filter(|_| self.is_exposed) else {
-            return;
-        };
-        if let Err(error) = crate::acme::revoke(&self.session, chain).await {
-            let names = self.wanted.names.names();
-            tracing::warn!(?names, "the certificate before is not revoked: {error}");
+    /// The key of the one before is known to a node that is not to know it: when all use the one that came,
+    /// it is revoked, whatever happens until then.
+    fn note_exposed(&self) -> Result<(), OrderError> {
+        if let Some(chain) = self.before.as_ref().filter(|_| self.is_exposed) {
+            let directory = self.session.account().directory();
+            self.tools.revocations.note(directory, &self.names, chain)?;
         }
+        Ok(())
     }
 }
