@@ -8,6 +8,7 @@ use super::certificate::{self, Predecessor};
 use super::client::Http;
 use super::directory::{Directory, Meta};
 use super::error::{AcmeError, shown};
+use super::external::ExternalAccount;
 use super::jws::{self, Signer};
 use super::plan::Window;
 use data_encoding::BASE64URL_NOPAD;
@@ -114,18 +115,23 @@ impl fmt::Debug for NewKey {
 
 impl Account {
     /// Makes an account at the server, with `contacts` such as `mailto:steward@example.org`.
+    /// Bound to `external`, if the authority wants that ([`Meta::wants_external`]).
     /// Whoever calls this has shown the server's terms ([`Meta::terms_url`]) to the steward, and
     /// agrees to them in their name. Store [`Self::to_secret`] before anything else: whoever
     /// loses it needs another account.
     ///
     /// # Errors
     /// [`AcmeError`].
-    pub async fn create(directory: &Directory, contacts: &[String]) -> Result<Self, AcmeError> {
+    pub async fn create(
+        directory: &Directory,
+        contacts: &[String],
+        external: Option<&ExternalAccount>,
+    ) -> Result<Self, AcmeError> {
         check_contacts(contacts)?;
         let key = NewKey::generate()?;
         let http = directory.client()?;
         let meta = Meta::parse(directory.url(), &http.get(directory.url()).await?)?;
-        let url = jws::new_account(&http, &meta, &key.signer()?, contacts).await?;
+        let url = jws::new_account(&http, &meta, &key.signer()?, contacts, external).await?;
         Ok(Self {
             directory: directory.clone(),
             url,

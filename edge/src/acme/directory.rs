@@ -28,6 +28,8 @@ pub struct Meta {
     pub caa_identities: Vec<String>,
     /// The terms that one agrees to by making an account.
     pub terms_url: Option<String>,
+    /// Whether it makes accounts only for those that it knows from elsewhere.
+    pub wants_external: bool,
     /// Its profiles, if it has any.
     pub profiles: Vec<String>,
     pub(super) new_nonce: String,
@@ -116,6 +118,7 @@ struct Wire {
 struct WireMeta {
     caa_identities: Vec<String>,
     terms_of_service: Option<String>,
+    external_account_required: bool,
     profiles: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
 }
 
@@ -139,6 +142,7 @@ impl Meta {
                 .take(IDENTITIES_MAX)
                 .collect(),
             terms_url: wire.meta.terms_of_service,
+            wants_external: wire.meta.external_account_required,
             profiles: wire
                 .meta
                 .profiles
@@ -190,11 +194,11 @@ mod tests {
     fn what_is_said_of_oneself_is_read() {
         let body = br#"{"newNonce":"https://a.example/n","newAccount":"x","newOrder":"x",
             "renewalInfo":"https://a.example/ari","meta":{"caaIdentities":["a.example"],
-            "termsOfService":"https://a.example/terms","profiles":{"classic":"90 days"}}}"#;
+            "termsOfService":"https://a.example/terms","externalAccountRequired":true,"profiles":{"classic":"90 days"}}}"#;
         let meta = Meta::parse("u", body).unwrap();
         assert_eq!(meta.caa_identities, ["a.example"]);
         assert_eq!(meta.profiles, ["classic"]);
-        assert!(meta.has_renewal_info());
+        assert!(meta.has_renewal_info() && meta.wants_external);
         assert!(Meta::parse("u", b"<html>").is_err());
     }
 }

@@ -4,6 +4,7 @@
 use super::client::{Http, request};
 use super::directory::Meta;
 use super::error::{AcmeError, Problem};
+use super::external::ExternalAccount;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use bytes::Bytes;
@@ -98,14 +99,18 @@ pub(super) async fn change_key(
         .map(drop)
 }
 
-/// Makes an account (RFC 8555 section 7.3); its URL.
+/// Makes an account (RFC 8555 section 7.3), bound to `external` if there is one; its URL.
 pub(super) async fn new_account(
     http: &Http,
     meta: &Meta,
     key: &Signer,
     contacts: &[String],
+    external: Option<&ExternalAccount>,
 ) -> Result<String, AcmeError> {
-    let wish = json!({"termsOfServiceAgreed": true, "contact": contacts});
+    let mut wish = json!({"termsOfServiceAgreed": true, "contact": contacts});
+    if let Some(external) = external {
+        wish["externalAccountBinding"] = external.binding(&meta.new_account, &key.jwk())?;
+    }
     let (by, wish) = (By::Key(key), wish.to_string());
     let (parts, _body) = post(http, meta, &by, &meta.new_account, wish.as_bytes()).await?;
     match parts

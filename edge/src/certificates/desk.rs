@@ -8,7 +8,7 @@ use super::order::{Order, Tools};
 use super::wanted::{Wanted, recipients, wanted};
 use super::write::{HandOutError, Origin, Scribe};
 use super::{ChainError, read_chain, read_leaf};
-use crate::acme::{Account, AcmeError, Directory, NewKey, requested_names};
+use crate::acme::{Account, AcmeError, Directory, ExternalAccount, Meta, NewKey, requested_names};
 use crate::region::{Standing, WriteError, find_node};
 use crate::tls::{Certificate, CertificateError};
 use std::collections::BTreeMap;
@@ -62,6 +62,9 @@ pub struct Plan {
     pub dns: Vec<String>,
     /// Whether the steward agrees to the authority's terms.
     pub agrees: bool,
+    /// The account that the authority knows from elsewhere, where it wants one.
+    #[serde(default)]
+    pub external: Option<ExternalAccount>,
 }
 
 /// What was set up.
@@ -84,6 +87,11 @@ pub enum DeskError {
     /// Nobody has agreed yet.
     #[error("the authority has terms, to be read at {0}: give --agree if you agree to them")]
     Terms(String),
+    /// The authority takes only those that it knows.
+    #[error(
+        "the authority makes accounts only for those that it knows: get a key for that from it (\"external account binding\", EAB) and give --eab-kid and --eab-key-file"
+    )]
+    External,
     /// The directory or the account.
     #[error(transparent)]
     Acme(#[from] AcmeError),
@@ -146,6 +154,21 @@ impl Handed {
         let settled = self.order.settle();
         settled.map_err(|error| DeskError::Order(error.to_string()))
     }
+}
+
+async fn open_account(
+    directory: &Directory,
+    meta: &Meta,
+    plan: &Plan,
+) -> Result<Account, DeskError> {
+    if let Some(terms) = meta.terms_url.clone().filter(|_| !plan.agrees) {
+        return Err(DeskError::Terms(terms));
+    }
+    if meta.wants_external && plan.external.is_none() {
+        return Err(DeskError::External);
+    }
+    let external = plan.external.as_ref();
+    Ok(Account::create(directory, &plan.contacts, external).await?)
 }
 
 /// A row of `verge cert list`.

@@ -1,6 +1,7 @@
 //! `verge cert`: the certificates of the region.
 
 use super::{Data, ask};
+use crate::acme::ExternalAccount;
 use crate::admin::{CertRequest, Request};
 use crate::certificates::Plan;
 use anyhow::Context;
@@ -51,6 +52,13 @@ pub struct Setup {
     /// all sites that admit every provider then have one certificate together.
     #[arg(long, value_name = "NODE")]
     dns: Vec<String>,
+    /// The id of the key that ties the account to one that the authority knows already ("external account
+    /// binding"): most authorities beside Let's Encrypt want that, and show both on a page of theirs.
+    #[arg(long, value_name = "ID", requires = "eab_key_file")]
+    eab_kid: Option<String>,
+    /// A file with that key, as the authority shows it; it is needed this once, and kept nowhere.
+    #[arg(long, value_name = "FILE", requires = "eab_kid")]
+    eab_key_file: Option<PathBuf>,
     #[command(flatten)]
     data: Data,
 }
@@ -102,12 +110,14 @@ impl CertCommand {
     pub fn run(self) -> anyhow::Result<()> {
         let (data, request) = match self {
             Self::Setup(setup) => {
+                let external = setup.external()?;
                 let plan = Plan {
                     directory: setup.authority,
                     contacts: setup.contact.iter().map(|mail| contact(mail)).collect(),
                     issuers: setup.issuer,
                     dns: setup.dns,
                     agrees: setup.agree,
+                    external,
                 };
                 (setup.data, CertRequest::Setup { plan })
             }
@@ -129,6 +139,17 @@ impl CertCommand {
             }
         };
         ask(&data, &Request::Cert(request))
+    }
+}
+
+impl Setup {
+    fn external(&self) -> anyhow::Result<Option<ExternalAccount>> {
+        let (Some(id), Some(path)) = (&self.eab_kid, &self.eab_key_file) else {
+            return Ok(None);
+        };
+        let key = zeroize::Zeroizing::new(read(path)?);
+        let external = ExternalAccount::new(id, &key);
+        Ok(Some(external.with_context(|| path.display().to_string())?))
     }
 }
 

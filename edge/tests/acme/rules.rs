@@ -361,17 +361,19 @@ async fn rejected_nonces_are_lived_through() {
 async fn what_a_directory_lacks_is_the_stewards() {
     let ca = Ca::start();
     let nobody = Directory::new("https://127.0.0.1:1/directory", None);
-    let unreachable = Account::create(&nobody.unwrap(), &[]).await.unwrap_err();
+    let unreachable = Account::create(&nobody.unwrap(), &[], None)
+        .await
+        .unwrap_err();
     assert!(
         matches!(unreachable, AcmeError::Unreachable { .. }),
         "{unreachable}"
     );
     let stranger = Directory::new(&ca.url(), None).unwrap();
-    let untrusted = Account::create(&stranger, &[]).await.unwrap_err();
+    let untrusted = Account::create(&stranger, &[], None).await.unwrap_err();
     assert!(untrusted.to_string().contains("certificate"), "{untrusted}");
     let elsewhere = ca.url().replace("/directory", "/nonce");
     let other = Directory::new(&elsewhere, Some(ca.root_pem().to_owned())).unwrap();
-    let error = Account::create(&other, &[]).await.unwrap_err();
+    let error = Account::create(&other, &[], None).await.unwrap_err();
     assert!(matches!(error, AcmeError::Directory { .. }), "{error}");
     assert_eq!(error.reaction(), Reaction::Stop);
     let meta = ca.directory().meta().await.unwrap();

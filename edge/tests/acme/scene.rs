@@ -26,7 +26,8 @@ pub(crate) struct Issuer {
 impl Issuer {
     /// Makes an account, for which `responder` answers.
     pub(crate) async fn new(directory: &Directory, responder: &Responder) -> Self {
-        let account = Account::create(directory, &["mailto:steward@example.org".to_owned()]).await;
+        let account =
+            Account::create(directory, &["mailto:steward@example.org".to_owned()], None).await;
         let account = account.unwrap();
         responder.answer_for(account.thumbprint());
         let session = account.connect().await.unwrap();
