@@ -346,7 +346,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
     let workers = NonZeroUsize::new(crate::publish::threads(visitors.threads));
     EdgeConfig {
         http: config.listen.http.clone(),
-        https: if config.has_own_tls() || config.tls.region {
+        https: if config.has_own_tls() || config.tls.ordered {
             config.listen.https.clone()
         } else {
             Vec::new()

@@ -121,8 +121,8 @@ pub struct Tls {
     pub certificate: Option<PathBuf>,
     /// A PEM file: the certificate's private key.
     pub key: Option<PathBuf>,
-    /// Whether certificates of the region are used, which its issuers order.
-    pub region: bool,
+    /// Whether certificates of the region are used, which its issuers order and owners bring.
+    pub ordered: bool,
     /// PEM files: authorities beside those that browsers trust.
     pub roots: Vec<PathBuf>,
     /// Whether keys are agreed on by X25519 and ML-KEM-768 together, where the visitor has both.
@@ -313,7 +313,7 @@ impl Default for Tls {
             ca: None,
             certificate: None,
             key: None,
-            region: true,
+            ordered: true,
             roots: Vec::new(),
             post_quantum: true,
         }
@@ -450,6 +450,7 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
+        check_renamed(&text)?;
         let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
             path: path.to_owned(),
             detail: error.to_string().trim_end().to_owned(),
@@ -510,7 +511,7 @@ impl Config {
                 "`certificate` and `key` go together: name both or none",
             );
         }
-        let may_have_tls = self.tls.region && !self.listen.https.is_empty();
+        let may_have_tls = self.tls.ordered && !self.listen.https.is_empty();
         if self.listen.http.is_empty() && !self.has_own_tls() && !may_have_tls {
             let why = "without certificates only `listen.http` can be served, and it is empty";
             return wrong("tls", why);
@@ -615,6 +616,20 @@ impl Visitors {
     }
 }
 
+/// `region` stood beside `ca = "region"`, which is something else.
+fn check_renamed(text: &str) -> Result<(), ConfigError> {
+    // What does not read at all is said below, with its line.
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let tls = table.get("tls").and_then(|tls| tls.as_table());
+    if tls.is_some_and(|tls| tls.contains_key("region")) {
+        return wrong(
+            "tls.region",
+            "is called `tls.ordered` now: write `ordered = ` in its place",
+        );
+    }
+    Ok(())
+}
+
 fn wrong(key: &'static str, why: &str) -> Result<(), ConfigError> {
     let why = why.to_owned();
     Err(ConfigError::Value { key, why })
@@ -669,6 +684,20 @@ mod tests {
     fn printed_form_is_read_back() {
         let config = Config::default();
         assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
+    }
+
+    #[test]
+    fn a_key_that_is_called_otherwise_now_says_how() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        std::fs::write(&path, "[tls]\nregion = false").unwrap();
+        let said = Config::read(&path).unwrap_err().to_string();
+        assert!(said.contains("`tls.ordered` now"), "{said}");
+        std::fs::write(&path, "[tls]\nordered = false").unwrap();
+        assert!(!Config::read(&path).unwrap().tls.ordered);
+        std::fs::write(&path, "[tls\nregion = false").unwrap();
+        let said = Config::read(&path).unwrap_err().to_string();
+        assert!(said.contains("line 1"), "{said}");
     }
 
     /// Places of so many letters together.

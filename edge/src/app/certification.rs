@@ -193,7 +193,7 @@ pub(super) fn keyring(
     seed: &Seed,
     store: &Store,
 ) -> anyhow::Result<Option<Arc<Keyring>>> {
-    if !config.tls.region {
+    if !config.tls.ordered {
         return Ok(None);
     }
     let authorities = Authorities::new(&roots(data, config)?)?;

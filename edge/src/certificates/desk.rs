@@ -81,7 +81,7 @@ pub struct Foundation {
 pub enum DeskError {
     /// The steward wants none.
     #[error(
-        "this node uses no certificates of the region: `[tls] region` in its config.toml is false"
+        "this node uses no certificates of the region: `[tls] ordered` in its config.toml is false"
     )]
     SwitchedOff,
     /// Nobody has agreed yet.
@@ -201,12 +201,7 @@ impl Desk {
         let meta = directory.meta().await?;
         let account = match self.account_at(keyring, &effect, &directory) {
             Some(account) => account,
-            None => {
-                if let Some(terms) = meta.terms_url.filter(|_| !plan.agrees) {
-                    return Err(DeskError::Terms(terms));
-                }
-                Account::create(&directory, &plan.contacts).await?
-            }
+            None => open_account(&directory, &meta, plan).await?,
         };
         let secret = account.to_secret();
         self.scribe.account(url, &secret, &issuers).await?;

@@ -84,7 +84,7 @@ impl Preview {
         config.listen.ssh.clear();
         config.tls.certificate = self.tls_cert.as_deref().map(absolute).transpose()?;
         config.tls.key = self.tls_key.as_deref().map(absolute).transpose()?;
-        config.tls.region = false;
+        config.tls.ordered = false;
         config.visitors.threads = self.threads;
         Ok(config)
     }
