@@ -450,13 +450,13 @@ fn host_is_given_up() {
     publisher.write("index.html", "two");
     publisher.commit("one");
     publisher.push_ok(&node, "two", "main");
-    node.verge_ok(&["site", "set", "two", "--add-host", "two.example.org"]);
-    assert!(harness::page(&node, "two.example.org", "/").is_ok());
-    node.verge_ok(&["site", "set", "two", "--remove-host", "two.example.org"]);
+    node.verge_ok(&["site", "set", "two", "--add-host", "two.example.test"]);
+    assert!(harness::page(&node, "two.example.test", "/").is_ok());
+    node.verge_ok(&["site", "set", "two", "--remove-host", "two.example.test"]);
     let visitor = node.visitor();
-    let answer = block_on(visitor.get(Protocol::Http2, "two.example.org", "/", "identity"));
+    let answer = block_on(visitor.get(Protocol::Http2, "two.example.test", "/", "identity"));
     assert!(answer.is_err(), "no certificate and no page any more");
-    let again = node.verge(&["site", "set", "two", "--remove-host", "two.example.org"]);
+    let again = node.verge(&["site", "set", "two", "--remove-host", "two.example.test"]);
     assert!(
         text(&again.stderr).contains("does not answer to"),
         "{}",

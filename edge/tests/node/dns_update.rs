@@ -14,7 +14,7 @@ use verge_edge::hosts::{DnsResolver, Resolver};
 use verge_sync::clock::{Clock, UnixTime};
 
 const DAY: Duration = Duration::from_secs(86_400);
-const CHALLENGE: &str = "_acme-challenge.garden.example.org";
+const CHALLENGE: &str = "_acme-challenge.garden.example.test";
 
 fn settings(server: SocketAddr) -> config::DnsUpdate {
     config::DnsUpdate {
@@ -89,22 +89,22 @@ fn the_addresses_of_a_host_are_put_in_place_of_the_old_ones() {
     for addresses in [&both, &only_ipv4, &HostAddresses::default(), &both] {
         block_on(async {
             driver
-                .set_address("garden.example.org", addresses)
+                .set_address("garden.example.test", addresses)
                 .await
                 .unwrap()
         });
         block_on(async {
             driver
-                .set_address("new.example.org", addresses)
+                .set_address("new.example.test", addresses)
                 .await
                 .unwrap()
         });
     }
-    assert_eq!(texts(&knot, "garden.example.org"), ["stays"]);
+    assert_eq!(texts(&knot, "garden.example.test"), ["stays"]);
     // A server leaves an alias alone (RFC 2136 section 3.4.2.2) and does not say so.
     let error = block_on(async {
         driver
-            .set_address("led.example.org", &both)
+            .set_address("led.example.test", &both)
             .await
             .unwrap_err()
     });
@@ -177,10 +177,10 @@ fn other_zones_are_not_touched() {
     for name in [
         "example.com",
         "org",
-        "badexample.org",
+        "badexample.test",
         "",
         ".",
-        "a..example.org",
+        "a..example.test",
     ] {
         let error = block_on(async { driver.set_txt(name, "one").await.unwrap_err() });
         assert!(matches!(error, UpdateError::Name { .. }), "{name}: {error}");
@@ -249,7 +249,7 @@ fn a_key_that_others_can_read_keeps_the_node_from_starting() {
     let path = data.join("config.toml");
     let mut config = fs::read_to_string(&path).unwrap();
     config.push_str(
-        "\n[dns_update]\nserver = \"127.0.0.1:53\"\nzone = \"example.org\"\n\
+        "\n[dns_update]\nserver = \"127.0.0.1:53\"\nzone = \"example.test\"\n\
          key_name = \"k\"\nkey_file = \"key\"\n",
     );
     fs::write(&path, config).unwrap();

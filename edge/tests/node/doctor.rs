@@ -114,15 +114,15 @@ fn what_is_wrong_is_told_with_what_to_do() {
             .collect()
     };
     let rows = [
-        ("dns www.example.org", "ok", "leads to 127.0.0.1"),
+        ("dns www.example.test", "ok", "leads to 127.0.0.1"),
         (
-            "dns away.example.org",
+            "dns away.example.test",
             "fault",
             "make it a CNAME of garden.sites.localhost.",
         ),
-        ("dns both.example.org", "warning", "but also to 192.0.2.9"),
-        ("dns none.example.org", "fault", "has no address in DNS"),
-        ("certificate away.example.org", "ok", "is valid for"),
+        ("dns both.example.test", "warning", "but also to 192.0.2.9"),
+        ("dns none.example.test", "fault", "has no address in DNS"),
+        ("certificate away.example.test", "ok", "is valid for"),
         ("zone server", "fault", "BADSIG"),
     ];
     for (about, grade, words) in rows {
@@ -136,7 +136,7 @@ fn what_is_wrong_is_told_with_what_to_do() {
             "{about}: {lines:?}"
         );
     }
-    let six = of("dns six.example.org");
+    let six = of("dns six.example.test");
     assert!(
         six.iter().any(|(_, words)| words.contains("AAAA")),
         "{six:?}"

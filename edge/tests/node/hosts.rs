@@ -58,20 +58,20 @@ fn proofs_are_found_and_others_are_not() {
     let knot = Knot::start(&records);
     let resolver = DnsResolver::new(vec![knot.address()]);
     let rows = [
-        ("www.example.org", true),
-        ("upper.example.org", true),
-        ("example.org", true),
-        ("split.example.org", true),
-        ("led.example.org", true),
-        ("both.example.org", true),
-        ("long.example.org", true),
-        ("other.example.org", false),
-        ("chained.example.org", false),
-        ("beside.example.org", false),
-        ("wrong.example.org", false),
-        ("binary.example.org", false),
-        ("missing.example.org", false),
-        ("deep.missing.example.org", false),
+        ("www.example.test", true),
+        ("upper.example.test", true),
+        ("example.test", true),
+        ("split.example.test", true),
+        ("led.example.test", true),
+        ("both.example.test", true),
+        ("long.example.test", true),
+        ("other.example.test", false),
+        ("chained.example.test", false),
+        ("beside.example.test", false),
+        ("wrong.example.test", false),
+        ("binary.example.test", false),
+        ("missing.example.test", false),
+        ("deep.missing.example.test", false),
     ];
     for (host, is_proved) in rows {
         let expected = if is_proved {
@@ -96,8 +96,8 @@ fn servers_that_do_not_answer_prove_nothing() {
     let rows: [(SocketAddr, &str); 4] = [
         (knot.address(), &broken_host),
         (knot.address(), "www.elsewhere.example"),
-        (nobody, "www.example.org"),
-        (silent.local_addr().unwrap(), "www.example.org"),
+        (nobody, "www.example.test"),
+        (silent.local_addr().unwrap(), "www.example.test"),
     ];
     // Together, because each takes as long as a node waits.
     std::thread::scope(|scope| {
@@ -112,8 +112,8 @@ fn servers_that_do_not_answer_prove_nothing() {
     });
     // Where the next server answers, that is the answer.
     let resolver = DnsResolver::new(vec![nobody, knot.address()]);
-    assert_eq!(look(&resolver, "www.example.org"), Verdict::Proved);
-    assert_eq!(look(&resolver, "wrong.example.org"), Verdict::NotThere);
+    assert_eq!(look(&resolver, "www.example.test"), Verdict::Proved);
+    assert_eq!(look(&resolver, "wrong.example.test"), Verdict::NotThere);
 }
 
 /// A node whose region asks for proofs, and which asks `dns`.
@@ -138,43 +138,43 @@ fn a_publishers_own_domain_is_served_once_its_dns_record_is_seen() {
     let add =
         |node: &Node, host: &str| node.verge_ok(&["site", "set", "garden", "--add-host", host]);
 
-    let said = add(&node, "www.example.org");
+    let said = add(&node, "www.example.test");
     assert!(
-        said.contains("this node found the DNS record of www.example.org"),
+        said.contains("this node found the DNS record of www.example.test"),
         "{said}"
     );
     assert_eq!(
-        page(&node, "www.example.org", "/"),
+        page(&node, "www.example.test", "/"),
         Ok(b"the garden".to_vec())
     );
 
-    let said = add(&node, "example.org");
+    let said = add(&node, "example.test");
     assert!(
-        said.contains("does not find the DNS record of example.org yet"),
+        said.contains("does not find the DNS record of example.test yet"),
         "{said}"
     );
     assert!(
-        said.contains("example.org. CNAME garden.sites.localhost."),
+        said.contains("example.test. CNAME garden.sites.localhost."),
         "{said}"
     );
     let record = said.lines().find(|line| line.contains(" TXT ")).unwrap();
     let sites = node.verge_ok(&["site", "list"]);
-    assert!(sites.contains("(example.org not proved)"), "{sites}");
-    assert!(!sites.contains("https://example.org"), "{sites}");
+    assert!(sites.contains("(example.test not proved)"), "{sites}");
+    assert!(!sites.contains("https://example.test"), "{sites}");
     // The record as the node wrote it is one that a zone file takes.
     knot.replace(&format!(
         "www CNAME garden.sites.localhost.\n{}",
         record.trim()
     ));
-    let said = add(&node, "example.org");
+    let said = add(&node, "example.test");
     assert!(
-        said.contains("this node found the DNS record of example.org"),
+        said.contains("this node found the DNS record of example.test"),
         "{said}"
     );
-    assert_eq!(page(&node, "example.org", "/"), Ok(b"the garden".to_vec()));
+    assert_eq!(page(&node, "example.test", "/"), Ok(b"the garden".to_vec()));
 
     for (host, expected) in [
-        ("other.example.org", "does not find the DNS record"),
+        ("other.example.test", "does not find the DNS record"),
         ("www.broken.example", "DNS gave no answer about"),
     ] {
         let said = add(&node, host);
@@ -183,7 +183,7 @@ fn a_publishers_own_domain_is_served_once_its_dns_record_is_seen() {
     }
     node.stop();
     node = Node::start(&folder.path().join("node"));
-    for host in ["www.example.org", "example.org"] {
+    for host in ["www.example.test", "example.test"] {
         assert_eq!(page(&node, host, "/"), Ok(b"the garden".to_vec()), "{host}");
     }
     let sites = node.verge_ok(&["site", "list"]);

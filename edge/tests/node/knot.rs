@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// Its zone.
-pub(crate) const ZONE: &str = "example.org";
+pub(crate) const ZONE: &str = "example.test";
 /// A zone whose file is missing: every question is answered with SERVFAIL.
 pub(crate) const BROKEN_ZONE: &str = "broken.example";
 

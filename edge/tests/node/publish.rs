@@ -288,8 +288,8 @@ fn further_host_is_served_where_proof_is_switched_off() {
     publisher.write("index.html", "two names");
     publisher.commit("one");
     publisher.push_ok(&node, "two", "main");
-    node.verge_ok(&["site", "set", "two", "--add-host", "two.example.org"]);
-    assert_eq!(page(&node, "two.example.org", "/").unwrap(), b"two names");
+    node.verge_ok(&["site", "set", "two", "--add-host", "two.example.test"]);
+    assert_eq!(page(&node, "two.example.test", "/").unwrap(), b"two names");
     let taken = node.verge(&[
         "site",
         "create",
@@ -297,11 +297,11 @@ fn further_host_is_served_where_proof_is_switched_off() {
         "--owner",
         "ana",
         "--host",
-        "two.example.org",
+        "two.example.test",
     ]);
     assert!(!taken.status.success());
     assert!(
-        text(&taken.stderr).contains("two.example.org"),
+        text(&taken.stderr).contains("two.example.test"),
         "{}",
         text(&taken.stderr)
     );

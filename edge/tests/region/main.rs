@@ -6,6 +6,13 @@
     reason = "what fails here fails the test, and says how long it took"
 )]
 
+#[path = "../support/ca/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared with the tests of the ACME client"
+)]
+mod ca;
 #[path = "../node/compare.rs"]
 #[allow(dead_code, reason = "shared with the tests of one node")]
 mod compare;
@@ -35,12 +42,14 @@ mod content;
 mod content_faults;
 mod fork;
 mod history;
+mod issuers;
 mod joining;
 mod limits;
 mod look;
 mod names;
 mod namespaces;
 mod own_key;
+mod poison;
 mod power;
 mod probes;
 mod records;
@@ -48,4 +57,5 @@ mod scene;
 mod soak;
 mod street;
 mod time;
+mod town;
 mod watch;

@@ -48,10 +48,10 @@ fn host_is_served_once_nodes_of_two_providers_have_seen_its_dns_record() {
     publisher.write("index.html", "the garden");
     publisher.commit("one");
     publisher.push_ok(a, "garden", "main");
-    let host = "www.example.org";
+    let host = "www.example.test";
     let said = a.verge_ok(&["site", "set", "garden", "--add-host", host]);
     assert!(said.contains("does not find the DNS record"), "{said}");
-    assert!(!sites(a).contains("https://www.example.org"));
+    assert!(!sites(a).contains("https://www.example.test"));
     knot.replace("www CNAME garden.sites.localhost.");
     // Asked again at one node, it looks at once; the other looks by itself, and its word comes over.
     for node in [a, b] {
@@ -59,7 +59,7 @@ fn host_is_served_once_nodes_of_two_providers_have_seen_its_dns_record() {
         assert!(said.contains("found the DNS record"), "{said}");
     }
     for node in [a, b] {
-        wait(node, |_| sites(node).contains("https://www.example.org"));
+        wait(node, |_| sites(node).contains("https://www.example.test"));
     }
     assert_eq!(page(a, host, "/"), Ok(b"the garden".to_vec()));
 }

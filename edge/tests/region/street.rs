@@ -78,7 +78,8 @@ impl Street {
         format!("{}-{part}", self.prefix)
     }
 
-    fn address(&self, house: usize) -> String {
+    /// The address of a house.
+    pub(crate) fn address(&self, house: usize) -> String {
         format!("{}.{}", self.network, house + 1)
     }
 
@@ -101,6 +102,11 @@ impl Street {
     /// The name of a house's namespace.
     pub(crate) fn house(&self, house: usize) -> String {
         self.name(&house.to_string())
+    }
+
+    /// The last house.
+    pub(crate) fn last(&self) -> usize {
+        self.count - 1
     }
 
     /// What runs a program in a house.
@@ -152,12 +158,23 @@ impl Street {
         region
     }
 
-    /// Nothing passes between the two sides any more, in both directions.
+    /// Nothing passes between the one side and all others any more, in both directions.
     pub(crate) fn cut(&self, side: &[usize]) {
-        for house in 0..self.count {
-            let others = (0..self.count).filter(|o| side.contains(o) != side.contains(&house));
-            let rules = others.map(|other| format!("ip saddr {} drop;", self.address(other)));
-            self.filter(house, &rules.collect::<String>());
+        let others: Vec<usize> = (0..self.count)
+            .filter(|house| !side.contains(house))
+            .collect();
+        self.part(side, &others);
+    }
+
+    /// Nothing passes between the two sides any more; the others hear both.
+    pub(crate) fn part(&self, one: &[usize], other: &[usize]) {
+        for (side, away) in [(one, other), (other, one)] {
+            let rules = away.iter();
+            let rules = rules.map(|house| format!("ip saddr {} drop;", self.address(*house)));
+            let rules: String = rules.collect();
+            for house in side {
+                self.filter(*house, &rules);
+            }
         }
     }
 

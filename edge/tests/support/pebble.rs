@@ -3,7 +3,7 @@
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -20,6 +20,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How it is set up.
 pub(crate) struct Setup {
+    /// Where both listen.
+    pub(crate) address: Ipv4Addr,
     /// Of a hundred good nonces, so many are rejected.
     pub(crate) nonce_rejects_in_hundred: u32,
     /// The port at which it looks for http-01 on every address.
@@ -28,15 +30,20 @@ pub(crate) struct Setup {
     pub(crate) life_s: u64,
     /// Whom it asks about names, if not its own DNS server.
     pub(crate) dns: Option<SocketAddr>,
+    /// The only account that it knows from elsewhere, if it makes none for others: an id and a key in
+    /// base64url.
+    pub(crate) external: Option<(&'static str, &'static str)>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            address: Ipv4Addr::LOCALHOST,
             nonce_rejects_in_hundred: 0,
             http_port: 5002,
             life_s: 90 * 86_400,
             dns: None,
+            external: None,
         }
     }
 }
@@ -64,15 +71,18 @@ impl Pebble {
 
     fn try_start(setup: &Setup) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let [api, management, dns_address, dns_management] = [(); 4].map(|()| free_address());
-        let root_pem = write_certificate(folder.path());
+        let [api, management, dns_address, dns_management] =
+            [(); 4].map(|()| free_address(setup.address));
+        let root_pem = write_certificate(folder.path(), setup.address);
+        let keys: BTreeMap<&str, &str> = setup.external.into_iter().collect();
         let configuration = json!({"pebble": {
             "listenAddress": api.to_string(),
             "managementListenAddress": management.to_string(),
             "certificate": folder.path().join("api.pem"),
             "privateKey": folder.path().join("api.key"),
             "httpPort": setup.http_port, "tlsPort": 5001, "ocspResponderURL": "",
-            "externalAccountBindingRequired": false, "domainBlocklist": [],
+            "externalAccountBindingRequired": setup.external.is_some(),
+            "externalAccountMACKeys": keys, "domainBlocklist": [],
             "certificateValidityPeriod": setup.life_s,
         }});
         let path = folder.path().join("pebble.json");
@@ -286,10 +296,10 @@ impl Drop for Running {
 }
 
 /// A port that is free for UDP and TCP, and that no other test here was given.
-fn free_address() -> SocketAddr {
+fn free_address(address: Ipv4Addr) -> SocketAddr {
     static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
     let try_one = || {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+        let udp = UdpSocket::bind((address, 0)).ok()?;
         let address = udp.local_addr().ok()?;
         TcpListener::bind(address).ok()?;
         GIVEN.lock().unwrap().insert(address).then_some(address)
@@ -298,7 +308,7 @@ fn free_address() -> SocketAddr {
 }
 
 /// The certificate of its API, which the package lacks; returns its authority.
-fn write_certificate(folder: &Path) -> String {
+fn write_certificate(folder: &Path, address: Ipv4Addr) -> String {
     let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut root = CertificateParams::default();
     // With the name that the leaf has too, OpenSSL takes the leaf for its own issuer.
@@ -306,7 +316,7 @@ fn write_certificate(folder: &Path) -> String {
         .push(DnType::CommonName, "Authority of the API");
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root_pem = root.self_signed(&root_key).unwrap().pem();
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let params = CertificateParams::new(vec![address.to_string()]).unwrap();
     let leaf = params
         .signed_by(&key, &Issuer::new(root, root_key))
         .unwrap();

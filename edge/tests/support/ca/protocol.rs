@@ -81,6 +81,8 @@ pub(crate) struct Switches {
     pub(crate) signs_wrongly: bool,
     /// Only dns-01 is offered.
     pub(crate) offers_dns_only: bool,
+    /// Requests to revoke are held and never answered, and have no effect.
+    pub(crate) stalls_revocations: bool,
 }
 
 impl Default for Switches {
@@ -102,6 +104,7 @@ impl Default for Switches {
             refuses_orders: None,
             signs_wrongly: false,
             offers_dns_only: false,
+            stalls_revocations: false,
         }
     }
 }

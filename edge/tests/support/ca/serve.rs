@@ -114,7 +114,8 @@ async fn answer(
     if switches.is_down {
         return Err(Down);
     }
-    if switches.stall_before == Some(number) {
+    let is_stalled = switches.stalls_revocations && asked.path == "/revoke";
+    if is_stalled || switches.stall_before == Some(number) {
         stall(&shared).await;
     }
     let outcome = match instead(&switches, &asked) {
