@@ -153,6 +153,9 @@ impl Certification {
         hosts.retain(|host| !of_the_region.covers(host));
         hosts.extend(own.filter(|own| !of_the_region.covers(own)).cloned());
         let mut ca = ca.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = ca.refresh() {
+            tracing::error!(%error, "the region's CA stays as it was");
+        }
         let made = match ca.ensure(&hosts, self.clock.now()) {
             Ok(made) => made,
             Err(error) => {

@@ -101,7 +101,9 @@ impl CaCommand {
                 let answer = read(&install.answer)?;
                 let found = region_ca::install(&install.data.directory, &answer, now)?;
                 println!("this node speaks for names in {}", found.zones.join(", "));
-                println!("Next: set `[tls] ca = \"region\"` and start the node again.");
+                println!(
+                    "Next: set `[tls] ca = \"region\"` and start the node again; where that is set it needs nothing."
+                );
                 Ok(())
             }
             Self::Show(show) => show.run(),

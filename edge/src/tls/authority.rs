@@ -3,8 +3,9 @@
 use super::certificate::{Certificate, CertificateError};
 use crate::host::Host;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, date_time_ymd,
+    CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256,
+    SerialNumber, date_time_ymd,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -92,6 +93,18 @@ impl Leaves {
         let chain = format!("{}{}", leaf.pem(), self.chain_pem);
         let key = key.serialize_pem();
         Ok(Certificate::from_pem(chain.as_bytes(), key.as_bytes())?)
+    }
+}
+
+/// Holds a CA to names in `zones`, and to no address.
+pub(super) fn only_for(zones: impl IntoIterator<Item = String>) -> NameConstraints {
+    NameConstraints {
+        permitted_subtrees: zones.into_iter().map(GeneralSubtree::DnsName).collect(),
+        // A kind of name of which nothing is said is free: addresses have to be excluded.
+        excluded_subtrees: vec![
+            GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
+            GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
+        ],
     }
 }
 

@@ -3,11 +3,13 @@
 //!
 //! Its key and certificate are two files of the data directory; the leaves live in memory and are
 //! made ahead, never in a handshake. Losing the files means a new authority that browsers must be
-//! told of again. It can speak for any name, since it serves whatever hosts the node has; the
-//! region's own ([`super::region_ca`]) cannot.
+//! told of again. It can speak for names that nobody can register ([`ZONES`]), and for no others, so
+//! that whoever steals its key deceives nobody about a bank.
 
-use super::authority::{IssueError, Leaves, YEAR, named, read_if_there, set_life};
+use super::authority::{IssueError, Leaves, YEAR, named, only_for, read_if_there, set_life};
 use super::certificate::Certificate;
+use super::read_ca::CaCertificate;
+use super::region_ca::is_within;
 use crate::host::Host;
 use rcgen::{
     BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -23,12 +25,25 @@ use verge_sync::Digest;
 use verge_sync::clock::UnixTime;
 use verge_sync::store::{StoreError, write_file_durably};
 
+/// Domains that nobody can register: RFC 6761 and 2606, ICANN's `.internal`, RFC 6762, RFC 8375. The
+/// zones of a region that is on a local network lie in one of them.
+pub const ZONES: [&str; 6] = [
+    "localhost",
+    "internal",
+    "local",
+    "home.arpa",
+    "test",
+    "example",
+];
+
 /// As long as any browser accepts an authority without a thought.
 const CA_LIFE: Duration = YEAR.saturating_mul(10);
 
 /// The authority, and the leaves that it has issued in this process.
 pub struct LocalCa {
     leaves: Leaves,
+    /// The zones in its certificate; none for one of an early trial, which can speak for any name.
+    zones: Vec<String>,
     certificate_pem: String,
     certificate_path: PathBuf,
 }
@@ -94,8 +109,10 @@ impl LocalCa {
                 pem
             }
         };
+        let zones = CaCertificate::read(&certificate_pem).map(|read| read.zones);
         Ok(Self {
             leaves: Leaves::new(Issuer::new(params, key), String::new()),
+            zones: zones.unwrap_or_default(),
             certificate_pem,
             certificate_path,
         })
@@ -113,8 +130,8 @@ impl LocalCa {
         &self.certificate_path
     }
 
-    /// A certificate for every host, made now where there is none or half of its life is over;
-    /// those of other hosts are forgotten. In the order of their hosts.
+    /// A certificate for every host that it can speak for, made now where there is none or half of its
+    /// life is over; those of other hosts are forgotten. In the order of their hosts.
     ///
     /// # Errors
     /// [`LocalCaError`]; the leaves that were there still are.
@@ -123,7 +140,9 @@ impl LocalCa {
         hosts: &BTreeSet<Host>,
         now: UnixTime,
     ) -> Result<Vec<Arc<Certificate>>, LocalCaError> {
-        Ok(self.leaves.ensure(hosts, now)?)
+        let is_own = |host: &&Host| self.zones.is_empty() || is_within(host, &self.zones);
+        let own: BTreeSet<Host> = hosts.iter().filter(is_own).cloned().collect();
+        Ok(self.leaves.ensure(&own, now)?)
     }
 }
 
@@ -135,6 +154,7 @@ fn ca_params(key: &KeyPair, now: UnixTime) -> CertificateParams {
     params.distinguished_name = named(&format!("Verge local CA {short}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.name_constraints = Some(only_for(ZONES.map(str::to_owned)));
     params.serial_number = Some(SerialNumber::from(1_u64));
     set_life(&mut params, now, CA_LIFE);
     params

@@ -13,7 +13,7 @@ use verge_sync::clock::UnixTime;
 
 /// Either of the two.
 pub enum OwnCa {
-    /// Of one node, for any name.
+    /// Of one node, for names that nobody can register.
     Local(LocalCa),
     /// Of the region, for its own names.
     Region(RegionCa),
@@ -48,6 +48,17 @@ impl OwnCa {
     /// [`OwnCaError::Region`].
     pub fn region(data: &Path) -> Result<Self, OwnCaError> {
         Ok(Self::Region(RegionCa::open(data)?))
+    }
+
+    /// Takes another part of the region's CA in use, if there is one in the data directory.
+    ///
+    /// # Errors
+    /// [`OwnCaError::Region`]; what was in use stays.
+    pub fn refresh(&mut self) -> Result<(), OwnCaError> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Region(ca) => Ok(ca.refresh()?),
+        }
     }
 
     /// What a node's part of the region's CA says.

@@ -39,7 +39,9 @@ const ANSWER_BYTES_MAX: usize = 16 << 10;
 pub struct RegionCa {
     leaves: Leaves,
     certificate: CaCertificate,
+    issuer_pem: String,
     root_pem: String,
+    data: PathBuf,
 }
 
 /// Why this node does not speak for the region's own names.
@@ -94,10 +96,25 @@ impl RegionCa {
         let certificate = certificate.filter(is_own);
         let certificate = certificate.ok_or(RegionCaError::Damaged(issuer_path))?;
         Ok(Self {
-            leaves: Leaves::new(issuer(&certificate, key), issuer_pem),
+            leaves: Leaves::new(issuer(&certificate, key), issuer_pem.clone()),
             certificate,
+            issuer_pem,
             root_pem,
+            data: data.to_owned(),
         })
+    }
+
+    /// Takes what [`install`] has put into the data directory since.
+    ///
+    /// # Errors
+    /// [`RegionCaError`]; what was in use stays.
+    pub fn refresh(&mut self) -> Result<(), RegionCaError> {
+        let is_as_before = read(&self.data.join(ISSUER_FILE))? == self.issuer_pem
+            && read(&self.data.join(ROOT_FILE))? == self.root_pem;
+        if !is_as_before {
+            *self = Self::open(&self.data)?;
+        }
+        Ok(())
     }
 
     /// A certificate for each of `hosts` that lies in the region's zones, as

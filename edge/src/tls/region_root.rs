@@ -4,13 +4,12 @@
 //! names (RFC 5280 section 4.2.1.10), for no address, and sign nothing but visitors' connections: who
 //! imports the root trusts the region about its own names and about nobody else's.
 
-use super::authority::{IssueError, YEAR, named, serial, set_life};
+use super::authority::{IssueError, YEAR, named, only_for, serial, set_life};
 use super::read_ca::CaCertificate;
 use crate::host::Host;
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PublicKeyData,
-    SignatureAlgorithm,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm,
 };
 use rustls::SignatureScheme;
 use rustls::crypto::aws_lc_rs;
@@ -212,15 +211,7 @@ fn ca_params(name: &str, zones: &[String], path_length: u8) -> CertificateParams
     params.distinguished_name = named(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let permitted = zones.iter().cloned().map(GeneralSubtree::DnsName);
-    // A kind of name of which nothing is said is free: addresses have to be excluded.
-    params.name_constraints = Some(NameConstraints {
-        permitted_subtrees: permitted.collect(),
-        excluded_subtrees: vec![
-            GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
-            GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
-        ],
-    });
+    params.name_constraints = Some(only_for(zones.iter().cloned()));
     params
 }
 

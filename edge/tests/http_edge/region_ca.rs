@@ -62,16 +62,20 @@ impl Scene {
     fn stolen(&self, params: CertificateParams) -> Vec<String> {
         let read = |file: &str| fs::read_to_string(self.data.path().join(file)).unwrap();
         let issuer_pem = read(ISSUER_FILE);
-        let key = KeyPair::from_pem(&read(ISSUER_KEY_FILE)).unwrap();
-        let mut of = CertificateParams::default();
-        of.distinguished_name = DistinguishedName::new();
-        let name = CaCertificate::read(&issuer_pem).unwrap().name;
-        of.distinguished_name.push(DnType::CommonName, name);
-        let issuer = Issuer::new(of, key);
+        let issuer = thief(&issuer_pem, &read(ISSUER_KEY_FILE));
         let leaf_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let leaf = params.signed_by(&leaf_key, &issuer).unwrap();
         vec![leaf.pem(), issuer_pem]
     }
+}
+
+/// Who signs with the key of a CA, and heeds nothing.
+fn thief(ca_pem: &str, key_pem: &str) -> Issuer<'static, KeyPair> {
+    let mut of = CertificateParams::default();
+    of.distinguished_name = DistinguishedName::new();
+    let name = CaCertificate::read(ca_pem).unwrap().name;
+    of.distinguished_name.push(DnType::CommonName, name);
+    Issuer::new(of, KeyPair::from_pem(key_pem).unwrap())
 }
 
 fn leaf(name: &str) -> CertificateParams {
@@ -349,6 +353,57 @@ fn what_was_changed_on_the_way_is_refused_with_a_sentence() {
 }
 
 #[test]
+fn what_is_installed_while_the_node_runs_is_used() {
+    let scene = Scene::new();
+    let data = scene.data.path();
+    let mut ca = RegionCa::open(data).unwrap();
+    let hosts = BTreeSet::from(["garden.street.internal".parse::<Host>().unwrap()]);
+    let first = ca.ensure(&hosts, now()).unwrap();
+    ca.refresh().unwrap();
+    let same = ca.ensure(&hosts, now()).unwrap();
+    assert!(Arc::ptr_eq(&first[0], &same[0]));
+    let request = region_ca::request(data).unwrap();
+    let answer = scene.root.sign(&request, now()).unwrap();
+    region_ca::install(data, &answer, now()).unwrap();
+    ca.refresh().unwrap();
+    let renewed = ca.ensure(&hosts, now()).unwrap();
+    assert!(!Arc::ptr_eq(&renewed[0], &first[0]));
+    // What does not read changes nothing.
+    fs::write(data.join(ISSUER_FILE), "junk").unwrap();
+    assert!(ca.refresh().is_err());
+    let kept = ca.ensure(&hosts, now()).unwrap();
+    assert!(Arc::ptr_eq(&kept[0], &renewed[0]));
+}
+
+/// Whoever steals the key of a node's own CA speaks for names that nobody can register, and no others.
+#[test]
+fn the_ca_of_one_node_speaks_for_local_names_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ca = LocalCa::open(dir.path(), now()).unwrap();
+    let key = fs::read_to_string(dir.path().join("local-ca.key")).unwrap();
+    let root = ca.certificate_pem().to_owned();
+    let thief = thief(&root, &key);
+    for (name, is_believed) in [
+        ("garden.sites.localhost", true),
+        ("nas.local", true),
+        ("garden.street.internal", true),
+        ("garden.example", true),
+        ("www.example.org", false),
+        ("localhost.example.org", false),
+        ("192.0.2.1", false),
+    ] {
+        let host: Host = name.parse().unwrap();
+        let made = ca.ensure(&BTreeSet::from([host]), now()).unwrap();
+        assert_eq!(made.len(), usize::from(is_believed), "{name}");
+        let stolen = leaf(name)
+            .signed_by(&KeyPair::generate().unwrap(), &thief)
+            .unwrap();
+        let judged = webpki(&root, &[stolen.pem()], name);
+        assert_eq!(judged.is_ok(), is_believed, "{name}: {judged:?}");
+    }
+}
+
+#[test]
 fn the_page_for_the_network_says_how_far_a_ca_reaches() {
     let scene = Scene::new();
     let page = |pem: String| {
@@ -363,9 +418,7 @@ fn the_page_for_the_network_says_how_far_a_ca_reaches() {
     let dir = tempfile::tempdir().unwrap();
     let local = LocalCa::open(dir.path(), now()).unwrap();
     let of_the_node = page(local.certificate_pem().to_owned());
-    assert!(
-        of_the_node.contains("it can speak for any name"),
-        "{of_the_node}"
-    );
+    let reach = "it can speak only for names in localhost, internal, local";
+    assert!(of_the_node.contains(reach), "{of_the_node}");
     assert!(of_the_node.contains("(SHA-256)"), "{of_the_node}");
 }
