@@ -16,6 +16,7 @@ mod housekeeping;
 mod names;
 mod showing;
 mod status;
+mod zone_addresses;
 
 use crate::addresses::Proxies;
 use crate::admin::api::{Addresses, Api, Door};
@@ -150,6 +151,7 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
     let publishing = publishing(&store, &region, &config, &thrift)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
     let (wishes, wished) = mpsc::channel(names::WISHES_MAX);
+    let zone_addresses = zone_addresses::open(data, &config, &region)?;
     let (desk, issuing) =
         certificates::issuing(data, &config, (&store, &region), &showing, &among)?;
     let api = |ssh_port, keep| {
@@ -189,6 +191,7 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
             Arc::clone(&region),
             Arc::clone(&among.membership),
         )),
+        tokio::spawn(zone_addresses::keep(zone_addresses)),
         tokio::spawn(certificates::look_after(
             (showing, Arc::clone(&region)),
             among.repairs().clone(),

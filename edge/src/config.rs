@@ -284,6 +284,9 @@ pub struct DnsUpdate {
     /// Servers that must answer with a change before it counts; the primary, if there are none.
     #[serde(default)]
     pub answers_from: Vec<SocketAddr>,
+    /// Whether this node keeps the addresses of the region's hosts in the zone.
+    #[serde(default)]
+    pub addresses: bool,
 }
 
 impl Default for Listen {

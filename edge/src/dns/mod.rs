@@ -5,7 +5,8 @@
 //! and its answer, [`update`] says what changes and waits until servers answer with it, [`refusal`]
 //! puts a server's no into words, [`addresses`] is the pure rule of what stands in DNS for a host.
 //!
-//! Nothing runs by itself and nothing is kept: a call is a few connections, each with a time-out.
+//! Nothing runs by itself and nothing is kept: a call is a few connections, each with a time-out. The
+//! node's task that keeps the addresses is `app/zone_addresses.rs`.
 
 pub mod addresses;
 pub mod exchange;

@@ -190,10 +190,8 @@ impl DnsUpdate {
         ];
         let mut message = self.update();
         for (kind, data) in &kinds {
-            // RFC 2136 section 2.5.2: the whole set; what is in one message happens at once.
-            let mut gone = Record::update0(at.clone(), 0, *kind).into_record_of_rdata();
-            gone.dns_class = DNSClass::ANY;
-            message.add_authority(gone);
+            // What is in one message happens at once.
+            message.add_authority(none_of(&at, *kind));
             for data in data {
                 let record = Record::from_rdata(at.clone(), ADDRESS_TTL_S, data.clone());
                 message.add_authority(record);
@@ -207,6 +205,26 @@ impl DnsUpdate {
             self.wait(&at, *kind, is_there).await?;
         }
         Ok(())
+    }
+
+    /// Takes all addresses of `host` away; its other records stay. Nothing is waited for, since a
+    /// wildcard may answer for it from now on.
+    ///
+    /// # Errors
+    /// [`UpdateError`].
+    pub async fn remove_address(&self, host: &str) -> Result<(), UpdateError> {
+        let at = self.name(host)?;
+        let mut message = self.update();
+        for kind in [RecordType::A, RecordType::AAAA] {
+            message.add_authority(none_of(&at, kind));
+        }
+        self.send(message, host).await
+    }
+
+    /// Whether `name` lies in the zone.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.name(name).is_ok()
     }
 
     /// Asks for no change: whether the server is there, has the zone, and knows the key.
@@ -342,6 +360,13 @@ fn text(name: &str, value: &str) -> Result<TXT, UpdateError> {
 }
 
 /// Written with a dot at its end or without.
+/// Deletes the whole set (RFC 2136 section 2.5.2).
+fn none_of(name: &Name, kind: RecordType) -> Record {
+    let mut gone = Record::update0(name.clone(), 0, kind).into_record_of_rdata();
+    gone.dns_class = DNSClass::ANY;
+    gone
+}
+
 fn absolute(name: &str) -> Option<Name> {
     let mut name = Name::from_ascii(name).ok()?;
     name.set_fqdn(true);

@@ -23,6 +23,7 @@ fn settings(server: SocketAddr) -> config::DnsUpdate {
         key_name: KEY_NAME.to_owned(),
         key_file: "key".into(),
         answers_from: Vec::new(),
+        addresses: false,
     }
 }
 
@@ -65,7 +66,7 @@ fn a_text_is_added_beside_another_and_removed_alone() {
     assert_eq!(texts(&knot, CHALLENGE), ["two"]);
     // In several parts.
     let long = "x".repeat(1024);
-    block_on(async { driver.set_txt("Long.Example.ORG.", &long).await.unwrap() });
+    block_on(async { driver.set_txt("Long.Example.TEST.", &long).await.unwrap() });
     let longer = "x".repeat(1025);
     let error = block_on(async { driver.set_txt(CHALLENGE, &longer).await.unwrap_err() });
     assert!(matches!(error, UpdateError::TextLength(_)), "{error}");

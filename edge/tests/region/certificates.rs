@@ -1,6 +1,6 @@
 //! Certificates of a region, from real Pebble: any node answers, issuers order, every node uses them.
 
-use crate::harness::{Publisher, text};
+use crate::harness::{Publisher, block_on, text};
 use crate::knot::{KEY_NAME, Knot, ZONE};
 use crate::pebble::Setup;
 use crate::scene::{nothing_pending, sign_pending, wait};
@@ -9,6 +9,8 @@ use crate::town::{
 };
 use rcgen::KeyPair;
 use serde_json::json;
+use std::net::IpAddr;
+use verge_edge::hosts::{DnsResolver, Resolver};
 use verge_sync::clock::stopwatch;
 
 #[test]
@@ -112,7 +114,7 @@ fn labels_share_a_certificate_that_the_regions_zone_proves() {
     };
     let server = knot.address();
     let driver = format!(
-        "[dns_update]\nserver = \"{server}\"\nzone = \"{ZONE}\"\nkey_name = \"{KEY_NAME}\"\nkey_file = \"dns.key\"\n"
+        "[dns_update]\nserver = \"{server}\"\nzone = \"{ZONE}\"\nkey_name = \"{KEY_NAME}\"\nkey_file = \"dns.key\"\naddresses = true\n"
     );
     let town = Town::found(&setup, ZONE, &driver);
     let node = &town.region.nodes[0];
@@ -143,6 +145,20 @@ fn labels_share_a_certificate_that_the_regions_zone_proves() {
     node.verge_ok(&["site", "set", "shed", "--admit", &id_of(node)]);
     until(|| shown(node, "shed.example.test").is_some_and(|now| now != one));
     assert_eq!(shown(node, "garden.example.test").unwrap(), one);
+    // Where visitors find the node stands in the zone, in place of what stood there.
+    let leads_to = |host: &str, expected: &str| {
+        let resolver = DnsResolver::new(vec![knot.address()]);
+        let found = block_on(resolver.addresses(host)).unwrap_or_default();
+        found == [expected.parse::<IpAddr>().unwrap()]
+    };
+    until(|| {
+        leads_to("shed.example.test", "127.0.0.1") && leads_to("any.example.test", "127.0.0.1")
+    });
+    let kept = || std::fs::read_to_string(node.data().join("dns-names")).unwrap();
+    until(|| kept() == "*.example.test\nshed.example.test\n");
+    node.verge_ok(&["site", "set", "shed", "--admit", "all"]);
+    until(|| kept() == "*.example.test\n");
+    assert!(leads_to("shed.example.test", "127.0.0.1"));
     let unknown = [
         "cert",
         "setup",
