@@ -380,6 +380,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
         lan: None,
         status: None,
         challenges: Arc::default(),
+        meter: Arc::default(),
     }
 }
 

@@ -36,6 +36,8 @@ mod takeout;
 mod tar;
 mod target;
 
+use crate::accounting::figures::NodeTotals;
+use crate::accounting::meter::Meter;
 use crate::challenges::Challenges;
 use crate::lan::Lan;
 use crate::listen::Limits;
@@ -77,6 +79,8 @@ pub(crate) struct Door {
     pub(crate) status: Option<Arc<StatusPage>>,
     /// What authorities are answered.
     pub(crate) challenges: Arc<Challenges>,
+    /// Where what is served is counted.
+    pub(crate) meter: Arc<Meter>,
 }
 
 /// An answer before it is tied to a connection.
@@ -122,6 +126,12 @@ where
         Screened::Answered(reply) => *reply,
         Screened::Visit(visit) => answer_visit(door, transport, visit, request).await,
     };
+    if reply.head.status.is_server_error() {
+        door.meter.count_totals(NodeTotals {
+            errors: 1,
+            ..NodeTotals::default()
+        });
+    }
     if *request.method() == Method::HEAD {
         drop_body(&mut reply);
     }

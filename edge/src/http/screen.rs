@@ -376,6 +376,7 @@ mod tests {
             lan: None,
             status: None,
             challenges: Arc::default(),
+            meter: Arc::default(),
         }
     }
 
