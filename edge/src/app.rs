@@ -14,6 +14,7 @@ mod doctor;
 mod fitness;
 mod housekeeping;
 mod names;
+mod process;
 mod showing;
 mod status;
 
@@ -61,7 +62,7 @@ const PUSH_GRACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Whatever keeps it from starting.
 pub fn serve(data: &Path, config: Config) -> anyhow::Result<()> {
-    prepare_process();
+    process::prepare();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(16)
@@ -280,41 +281,6 @@ fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::
         lan,
         thrift,
     })
-}
-
-/// Once for the process: the log, open files, no core dumps.
-fn prepare_process() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let filter = tracing_subscriber::EnvFilter::try_from_env("VERGE_LOG")
-        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
-    // What these say at lower levels names single requests and their times, or every path that is
-    // tried to a peer that is away.
-    let quiet = ["h2", "hyper", "rustls", "russh"].map(|name| format!("{name}=warn"));
-    let errors = ["iroh", "noq", "noq_proto", "noq_udp", "netwatch"];
-    let errors = errors.map(|name| format!("{name}=error"));
-    let quiet = quiet.iter().chain(&errors);
-    let quiet = quiet.filter_map(|directive| directive.parse().ok());
-    let filter = quiet.fold(filter, tracing_subscriber::EnvFilter::add_directive);
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if log.try_init().is_err() {
-        tracing::debug!("the log is set up already");
-    }
-    let files = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: files.maximum,
-        ..files
-    };
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    for (resource, limit) in [(Resource::Nofile, raised), (Resource::Core, none)] {
-        if let Err(error) = setrlimit(resource, limit) {
-            tracing::warn!(%error, "a process limit could not be set");
-        }
-    }
 }
 
 /// The page for the node's own network, if the steward wants one.
@@ -540,7 +506,7 @@ pub struct Preview {
 /// # Errors
 /// Whatever keeps it from starting.
 pub async fn serve_preview(preview: Preview, config: Config) -> anyhow::Result<()> {
-    prepare_process();
+    process::prepare();
     let folder = preview
         .blobs
         .parent()

@@ -149,6 +149,7 @@ fn answer_authority<B: http_body::Body>(
             Err(Box::new(Reply {
                 head: respond::text(),
                 content: Content::Whole(authorization.into()),
+                worth: None,
             }))
         }
         _ => Err(page(StatusCode::NOT_FOUND)),
