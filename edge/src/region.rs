@@ -22,6 +22,7 @@ mod prove;
 pub mod reclaim;
 #[cfg(test)]
 pub(crate) mod scene;
+mod seal;
 mod status;
 pub mod vote;
 mod write;

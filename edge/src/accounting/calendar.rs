@@ -49,6 +49,12 @@ impl Day {
         Self(number.min(DAY_MAX))
     }
 
+    /// Its first second, since 1970.
+    #[must_use]
+    pub fn begins_s(self) -> u64 {
+        u64::from(self.0).saturating_mul(DAY_S)
+    }
+
     /// So many days earlier, or the first.
     #[must_use]
     pub fn minus(self, days: u32) -> Self {

@@ -7,6 +7,7 @@ use super::figures::{Class, Count, NodeTotals, Row};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 use verge_sync::id::SiteId;
 
 /// Shards: more workers than these share one.
@@ -20,7 +21,11 @@ const SHARD_COUNT: usize = 16;
 /// row for each site in each shard that has served it; a shard keeps its room when it is taken, so
 /// an answer allocates nothing.
 #[derive(Debug)]
-pub struct Meter(Box<[Shard]>);
+pub struct Meter {
+    shards: Box<[Shard]>,
+    /// The first count of a shard after it was taken.
+    news: Notify,
+}
 
 /// 128 bytes: processors fetch cache lines in pairs.
 #[derive(Debug, Default)]
@@ -29,6 +34,8 @@ struct Shard(Mutex<Counters>);
 
 #[derive(Debug, Default)]
 struct Counters {
+    /// Whether something was counted since it was last taken.
+    has_news: bool,
     totals: NodeTotals,
     counts: HashMap<SiteId, [Count; CLASS_COUNT]>,
 }
@@ -47,7 +54,10 @@ pub struct Taken {
 
 impl Default for Meter {
     fn default() -> Self {
-        Self((0..SHARD_COUNT).map(|_| Shard::default()).collect())
+        Self {
+            shards: (0..SHARD_COUNT).map(|_| Shard::default()).collect(),
+            news: Notify::new(),
+        }
     }
 }
 
@@ -55,14 +65,32 @@ impl Meter {
     /// Counts responses of one site.
     pub fn count(&self, site: SiteId, class: Class, count: Count) {
         if let Some(shard) = self.shard() {
-            shard.lock().add(site, class, count);
+            let mut now = shard.lock();
+            now.add(site, class, count);
+            self.tell(now);
         }
     }
 
     /// Counts connections that ended, and errors.
     pub fn count_totals(&self, totals: NodeTotals) {
         if let Some(shard) = self.shard() {
-            shard.lock().add_totals(totals);
+            let mut now = shard.lock();
+            now.add_totals(totals);
+            self.tell(now);
+        }
+    }
+
+    /// Waits until something is counted after all was taken: for one task, which takes it then.
+    pub async fn changed(&self) {
+        self.news.notified().await;
+    }
+
+    /// Wakes whoever takes, once after each time.
+    fn tell(&self, mut now: MutexGuard<'_, Counters>) {
+        let had_news = std::mem::replace(&mut now.has_news, true);
+        drop(now);
+        if !had_news {
+            self.news.notify_one();
         }
     }
 
@@ -70,7 +98,7 @@ impl Meter {
     #[must_use]
     pub fn take(&self) -> Taken {
         let mut taken = Taken::default();
-        for shard in &self.0 {
+        for shard in &self.shards {
             shard.lock().move_into(&mut taken);
         }
         taken
@@ -94,7 +122,7 @@ impl Meter {
         thread_local! {
             static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARD_COUNT;
         }
-        self.0.get(NUMBER.with(|number| *number))
+        self.shards.get(NUMBER.with(|number| *number))
     }
 }
 
@@ -119,6 +147,7 @@ impl Counters {
     }
 
     fn move_into(&mut self, taken: &mut Taken) {
+        self.has_news = false;
         let totals = std::mem::take(&mut self.totals);
         taken.totals = taken.totals.plus(totals).unwrap_or(taken.totals);
         for (site, counts) in self.counts.drain() {
@@ -235,7 +264,7 @@ mod tests {
                 assert!(meter.take().rows().len() <= 100);
             }
         }
-        let kept = meter.0.iter().map(|shard| shard.lock().counts.capacity());
+        let kept = meter.shards.iter().map(|shard| shard.lock().counts.capacity());
         assert!(kept.sum::<usize>() < 300);
     }
 }

@@ -149,6 +149,7 @@ impl Ledger {
             rows: named,
             // What does not fit is refused when it is decoded.
             sum: seal.sum().unwrap_or_default(),
+            site_count: seal.rows.chunk_by(|a, b| a.site == b.site).count(),
             epochs: seal.epochs,
             previous: seal.previous,
             meaning: seal.encode().digest(),

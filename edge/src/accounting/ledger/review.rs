@@ -25,6 +25,8 @@ pub struct Entry {
     pub rows: RowsNamed,
     /// The sum of the rows.
     pub sum: Count,
+    /// How many sites have a row.
+    pub site_count: usize,
     /// The first and the last start of the node that counted in it.
     pub epochs: (u32, u32),
     /// The seal before.

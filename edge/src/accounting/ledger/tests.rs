@@ -113,7 +113,7 @@ fn rows_that_are_not_here_are_asked_for_and_damaged_ones_again() {
     case.store.blobs().put(&encoded.rows).unwrap();
     assert_eq!(missing(&case), BTreeMap::new());
     let path = case.store.dir().join("blobs").join(rows.to_string());
-    let mut bytes = encoded.rows.clone();
+    let mut bytes = encoded.rows;
     bytes[0] ^= 1;
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, bytes).unwrap();
