@@ -264,7 +264,10 @@ mod tests {
                 assert!(meter.take().rows().len() <= 100);
             }
         }
-        let kept = meter.shards.iter().map(|shard| shard.lock().counts.capacity());
+        let kept = meter
+            .shards
+            .iter()
+            .map(|shard| shard.lock().counts.capacity());
         assert!(kept.sum::<usize>() < 300);
     }
 }

@@ -28,6 +28,7 @@ mod pebble;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounting;
 mod away;
 mod certificates;
 mod chain;
@@ -45,6 +46,7 @@ mod power;
 mod probes;
 mod records;
 mod scene;
+mod seals;
 mod soak;
 mod street;
 mod time;
