@@ -111,6 +111,12 @@ impl Proxies {
         contains(&self.proxy_protocol_from, address)
     }
 
+    /// Whether anybody stands in between: what is counted was then delivered to the proxy.
+    #[must_use]
+    pub fn are_any(&self) -> bool {
+        !self.proxy_protocol_from.is_empty() || !self.forwarded_from.is_empty()
+    }
+
     /// Whether `X-Forwarded-*` of `address` count.
     #[must_use]
     pub fn forwards(&self, address: IpAddr) -> bool {

@@ -6,6 +6,7 @@
 //! Stop (SIGTERM, SIGINT): publishers' and stewards' doors, then visitors' with a drain, then the
 //! other nodes, then the store. Only this file sees all parts.
 
+mod accounting;
 mod among;
 mod certificates;
 mod certification;
@@ -14,10 +15,12 @@ mod doctor;
 mod fitness;
 mod housekeeping;
 mod names;
+mod process;
 mod showing;
 mod status;
 mod zone_addresses;
 
+use crate::accounting::desk::Desk;
 use crate::addresses::Proxies;
 use crate::admin::api::{Addresses, Api, Door};
 use crate::build_child::BuildChild;
@@ -36,6 +39,7 @@ use crate::receive;
 use crate::region::RegionView;
 use crate::sites::{CacheBudget, SiteAt, Sites};
 use crate::status_page::StatusPage;
+use accounting::{Keeping, Manner};
 use among::{Among, Welcome};
 use anyhow::Context;
 use certification::Certification;
@@ -62,7 +66,7 @@ const PUSH_GRACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Whatever keeps it from starting.
 pub fn serve(data: &Path, config: Config) -> anyhow::Result<()> {
-    prepare_process();
+    process::prepare();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(16)
@@ -89,14 +93,19 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         thrift,
     } = open(data, &config, keys, &store)?;
     let reviews = showing.certification().reviews();
-    let Some(among) = among(&store, &region, &config, &thrift, reviews).await? else {
+    let counting = Arc::new(Desk::new(store.clone()));
+    let beside = (&thrift, &counting);
+    let Some(among) = among(&store, &region, &config, beside, reviews).await? else {
         return Ok(());
     };
+    let manner = manner(&config);
+    let books = accounting::start(&store, &region, &counting, among.clock(), manner).await?;
     let page = showing.status();
     status::show(&page, &region, &among.membership).await;
     let mut edge = edge_config(&config);
     (edge.assurances, edge.lan) = (assurances, lan.clone());
     edge.status = Some(Arc::clone(&page));
+    edge.meter = Arc::clone(&counting.meter);
     edge.challenges = showing.challenges();
     let edge = Edge::start(edge, sites, tls)?;
     complete(lan.as_deref(), &edge, &showing, &region);
@@ -118,6 +127,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         page,
         damages,
         welcome,
+        books,
     };
     attend(up, data, config, host_secret).await
 }
@@ -133,6 +143,7 @@ struct Up {
     page: Arc<StatusPage>,
     damages: mpsc::Receiver<Damage>,
     welcome: Option<Welcome>,
+    books: Keeping,
 }
 
 /// Opens the doors of publishers and stewards, and looks after everything until it is asked to stop.
@@ -147,6 +158,7 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
         page,
         damages,
         welcome,
+        books,
     } = up;
     let publishing = publishing(&store, &region, &config, &thrift)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
@@ -202,15 +214,19 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
     announce(&edge, ssh, among.bound());
     until_stopped(&receiver).await?;
     chores.iter().for_each(tokio::task::JoinHandle::abort);
-    stop((receiver, edge, among), &config).await;
+    stop((receiver, edge, books, among), &config).await;
     Ok(())
 }
 
-/// The doors of publishers, then those of visitors, then the other nodes.
-async fn stop((receiver, edge, among): (receive::Receiver, Running, Among), config: &Config) {
+/// The doors of publishers, then those of visitors, then what was counted, then the other nodes.
+async fn stop(
+    (receiver, edge, books, among): (receive::Receiver, Running, Keeping, Among),
+    config: &Config,
+) {
     tracing::info!("stopping");
     receiver.stop(PUSH_GRACE).await;
     drain(edge, config).await;
+    books.stop().await;
     among.stop().await;
 }
 
@@ -235,10 +251,10 @@ async fn among(
     store: &Store,
     region: &Arc<RegionView>,
     config: &Config,
-    thrift: &Arc<Thrift>,
+    beside: (&Arc<Thrift>, &Arc<Desk>),
     reviews: watch::Receiver<Arc<Review>>,
 ) -> anyhow::Result<Option<Among>> {
-    let among = Among::start(store, region, config, thrift, reviews).await?;
+    let among = Among::start(store, region, config, beside, reviews).await?;
     tokio::select! {
         stopped = stop_signal() => stopped.map(|()| None),
         done = among.catch_up(store, region) => done.map(|()| Some(among)),
@@ -285,41 +301,6 @@ fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::
     })
 }
 
-/// Once for the process: the log, open files, no core dumps.
-fn prepare_process() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let filter = tracing_subscriber::EnvFilter::try_from_env("VERGE_LOG")
-        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
-    // What these say at lower levels names single requests and their times, or every path that is
-    // tried to a peer that is away.
-    let quiet = ["h2", "hyper", "rustls", "russh"].map(|name| format!("{name}=warn"));
-    let errors = ["iroh", "noq", "noq_proto", "noq_udp", "netwatch"];
-    let errors = errors.map(|name| format!("{name}=error"));
-    let quiet = quiet.iter().chain(&errors);
-    let quiet = quiet.filter_map(|directive| directive.parse().ok());
-    let filter = quiet.fold(filter, tracing_subscriber::EnvFilter::add_directive);
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if log.try_init().is_err() {
-        tracing::debug!("the log is set up already");
-    }
-    let files = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: files.maximum,
-        ..files
-    };
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    for (resource, limit) in [(Resource::Nofile, raised), (Resource::Core, none)] {
-        if let Err(error) = setrlimit(resource, limit) {
-            tracing::warn!(%error, "a process limit could not be set");
-        }
-    }
-}
-
 /// The page for the node's own network, if the steward wants one.
 fn lan(config: &Config, certification: &Certification) -> anyhow::Result<Option<Arc<Lan>>> {
     let Some(name) = &config.listen.lan_host else {
@@ -342,6 +323,16 @@ fn sites(data: &Path, config: &Config) -> (Arc<Sites>, mpsc::Receiver<Damage>) {
         }
     });
     (Arc::new(Sites::new(blobs, budget)), reports)
+}
+
+/// How what visitors get is counted.
+fn manner(config: &Config) -> Manner {
+    let visitors = &config.visitors;
+    let has_none = visitors.proxy_protocol_from.is_empty() && visitors.forwarded_from.is_empty();
+    Manner {
+        between_syncs: Duration::from_secs(config.accounting.between_syncs_s),
+        is_behind_proxy: !has_none,
+    }
 }
 
 fn edge_config(config: &Config) -> EdgeConfig {
@@ -383,6 +374,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
         lan: None,
         status: None,
         challenges: Arc::default(),
+        meter: Arc::default(),
     }
 }
 
@@ -542,7 +534,7 @@ pub struct Preview {
 /// # Errors
 /// Whatever keeps it from starting.
 pub async fn serve_preview(preview: Preview, config: Config) -> anyhow::Result<()> {
-    prepare_process();
+    process::prepare();
     let folder = preview
         .blobs
         .parent()

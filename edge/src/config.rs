@@ -22,6 +22,8 @@ const BETWEEN_PROBES_S_MAX: u64 = 86_400;
 
 /// As many as resolv.conf(5) takes: each costs time when none answers.
 const RESOLVERS_MAX: usize = 3;
+/// What a power cut may lose of what was counted.
+const BETWEEN_SYNCS_S_MAX: u64 = 60;
 
 /// A zone has a handful of servers; each is waited for.
 const SECONDARIES_MAX: usize = 8;
@@ -61,6 +63,16 @@ pub struct Config {
     pub dns_update: Option<DnsUpdate>,
     /// The time of day.
     pub time: Time,
+    /// How what is served is counted.
+    pub accounting: Accounting,
+}
+
+/// How what is served is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Accounting {
+    /// Seconds after which what was written of it is synced: so much a power cut may lose.
+    pub between_syncs_s: u64,
 }
 
 /// How far the machine's clock is trusted.
@@ -405,6 +417,14 @@ impl Watch {
     }
 }
 
+impl Default for Accounting {
+    fn default() -> Self {
+        Self {
+            between_syncs_s: BETWEEN_SYNCS_S_MAX,
+        }
+    }
+}
+
 impl Default for StoreCare {
     fn default() -> Self {
         Self {
@@ -480,6 +500,10 @@ impl Config {
         }
         if self.watch.between_probes_s > BETWEEN_PROBES_S_MAX {
             return wrong("watch.between_probes_s", "must be at most 86400: a day");
+        }
+        if !(1..=BETWEEN_SYNCS_S_MAX).contains(&self.accounting.between_syncs_s) {
+            let why = "must be 1 to 60: what a power cut may lose of what was counted";
+            return wrong("accounting.between_syncs_s", why);
         }
         if self.dns.resolvers.len() > RESOLVERS_MAX {
             return wrong("dns.resolvers", "name at most 3 resolvers");

@@ -39,6 +39,7 @@ pub mod region;
 pub mod signing;
 mod site_turns;
 pub mod sites;
+mod socket;
 pub mod ssh_key;
 pub mod status_page;
 mod tcp_info;

@@ -4,6 +4,7 @@
 //! a connection lives and dies on one core. Owns all connections; [`Running::drain`] ends them
 //! gracefully, dropping [`Running`] cuts them. A crash loses answers under way and nothing else.
 
+use crate::accounting::meter::Meter;
 use crate::addresses::{Callers, Proxies};
 use crate::challenges::Challenges;
 use crate::http::Door;
@@ -66,6 +67,8 @@ pub struct EdgeConfig {
     pub status: Option<Arc<StatusPage>>,
     /// What authorities are answered.
     pub challenges: Arc<Challenges>,
+    /// Where what is served is counted.
+    pub meter: Arc<Meter>,
 }
 
 impl Default for EdgeConfig {
@@ -85,6 +88,7 @@ impl Default for EdgeConfig {
             lan: None,
             status: None,
             challenges: Arc::default(),
+            meter: Arc::default(),
         }
     }
 }
@@ -133,6 +137,8 @@ pub struct Running {
     connections: Arc<Semaphore>,
     connection_count_max: u32,
     threads: Vec<thread::JoinHandle<()>>,
+    meter: Arc<Meter>,
+    is_behind_proxy: bool,
 }
 
 /// How a drain went.
@@ -167,7 +173,7 @@ impl Edge {
         let acceptor = acceptor.map(|tls| tls::acceptor(tls, config.key_exchange));
         let acceptor = acceptor.transpose()?;
         let (phase, watched) = watch::channel(Phase::Serving);
-        let mut running = Running::new(&http, &https, &config.limits, phase);
+        let mut running = Running::new((&http, &https), &config, phase);
         let proxies = Arc::new(config.proxies);
         let rooms = Arc::new(Rooms::new(config.limits.answer_bytes_max));
         let address_max = config.limits.connection_per_address_count_max;
@@ -183,6 +189,7 @@ impl Edge {
             lan: config.lan,
             status: config.status,
             challenges: config.challenges,
+            meter: config.meter,
         });
         for index in 0..config.workers.get() {
             let worker = Worker {
@@ -204,8 +211,15 @@ impl Edge {
 }
 
 impl Running {
-    fn new(http: &[Bound], https: &[Bound], limits: &Limits, phase: watch::Sender<Phase>) -> Self {
-        let count = limits.connection_count_max.min(Semaphore::MAX_PERMITS);
+    fn new(
+        (http, https): (&[Bound], &[Bound]),
+        config: &EdgeConfig,
+        phase: watch::Sender<Phase>,
+    ) -> Self {
+        let count = config
+            .limits
+            .connection_count_max
+            .min(Semaphore::MAX_PERMITS);
         let connection_count_max = u32::try_from(count).unwrap_or(u32::MAX);
         Self {
             http: http.iter().map(|bound| bound.address).collect(),
@@ -214,7 +228,21 @@ impl Running {
             connections: Arc::new(Semaphore::new(count)),
             connection_count_max,
             threads: Vec::new(),
+            meter: Arc::clone(&config.meter),
+            is_behind_proxy: config.proxies.are_any(),
         }
+    }
+
+    /// Where what is served is counted; whole when [`Running::drain`] has returned.
+    #[must_use]
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// Whether what is counted may have been delivered to a proxy, not to a visitor.
+    #[must_use]
+    pub fn is_behind_proxy(&self) -> bool {
+        self.is_behind_proxy
     }
 
     /// The bound addresses of plain HTTP, in the order of the configuration.

@@ -22,6 +22,7 @@ mod prove;
 pub mod reclaim;
 #[cfg(test)]
 pub(crate) mod scene;
+mod seal;
 mod status;
 pub mod vote;
 mod write;
@@ -42,6 +43,8 @@ pub use status::{
 pub use verge_sync::record::body::Zones;
 pub use write::{AccountEdit, NewSite, Signer};
 
+use crate::accounting::calendar::Day;
+use crate::accounting::ledger::named_rows;
 use crate::certificates::named_bundles;
 use crate::node_keys::NodeKeys;
 use std::collections::BTreeSet;
@@ -266,6 +269,7 @@ impl RegionView {
         let step = &effect.chain.current().body;
         let mut live: BTreeSet<Digest> = step.removed.values().copied().collect();
         live.extend(named_bundles(&effect));
+        live.extend(named_rows(&effect, Day::of_time(self.floor_s())));
         for (site, deploys) in kept(&effect, thrift) {
             for deploy in deploys.into_iter().map(DeployEffect::body) {
                 let version = deploy.version;

@@ -8,20 +8,12 @@ use crate::http::room::Claim;
 use crate::http::{Channel, Door, Transport};
 use crate::listen::{Hall, Phase};
 use crate::proxy_protocol::{self, Origin};
-use crate::tcp_info;
-use socket2::SockRef;
+use crate::socket::{Secured, Wire};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
-
-/// What a session encrypts ahead of its socket: two full records. The default, twice as much, is
-/// held by every visitor who does not read.
-const SESSION_BYTES_MAX: usize = 32 << 10;
 
 /// A connection that is ready for its first request.
 pub(crate) struct Guest {
@@ -32,9 +24,9 @@ pub(crate) struct Guest {
 }
 
 enum Stream {
-    Plain(TcpStream),
+    Plain(Wire),
     /// Boxed: a TLS session is large.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Secured>),
 }
 
 /// What comes before the first request: the proxy's word, a place for the address, the handshake.
@@ -65,11 +57,10 @@ pub(crate) async fn welcome(
         Some(hall.callers.admit(address)?)
     };
     let stream = match acceptor {
-        None => Stream::Plain(stream),
+        None => Stream::Plain(Wire::new(stream)),
         Some(acceptor) => {
-            let mut stream = acceptor.accept(stream).await.ok()?;
-            stream.get_mut().1.set_buffer_limit(Some(SESSION_BYTES_MAX));
-            Stream::Tls(Box::new(stream))
+            let stream = acceptor.accept(Wire::new(stream)).await.ok()?;
+            Stream::Tls(Box::new(Secured::new(stream)))
         }
     };
     Some(Guest {
@@ -97,7 +88,7 @@ impl Guest {
                 connection::serve(stream, Protocol::Http1, door, transport, phase).await;
             }
             Stream::Tls(stream) => {
-                let (_, session) = stream.get_ref();
+                let session = stream.session();
                 let protocol = match session.alpn_protocol() {
                     Some(b"h2") => Protocol::Http2,
                     _ => Protocol::Http1,
@@ -109,37 +100,5 @@ impl Guest {
             }
         }
         drop(self.counted);
-    }
-}
-
-/// A visitor's stream, with or without TLS.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// What the visitor's machine has acknowledged, in bytes on the wire; `None` where the kernel
-    /// does not tell.
-    fn acknowledged_bytes(&self) -> Option<u64>;
-
-    /// Closing resets the connection from now on: the kernel would go on for minutes to offer
-    /// megabytes to somebody who does not take them.
-    fn abandon(&self);
-}
-
-impl Socket for TcpStream {
-    fn acknowledged_bytes(&self) -> Option<u64> {
-        tcp_info::acknowledged_bytes(self)
-    }
-
-    fn abandon(&self) {
-        // It is closed either way.
-        drop(SockRef::from(self).set_linger(Some(Duration::ZERO)));
-    }
-}
-
-impl Socket for TlsStream<TcpStream> {
-    fn acknowledged_bytes(&self) -> Option<u64> {
-        tcp_info::acknowledged_bytes(self.get_ref().0)
-    }
-
-    fn abandon(&self) {
-        self.get_ref().0.abandon();
     }
 }

@@ -21,9 +21,15 @@ pub struct NoMonth(String);
 /// In the year 4840; what comes later is a mistake.
 const DAY_MAX: u32 = 1 << 20;
 
+/// UTC has days of this length only, as clocks show them.
+const DAY_S: u64 = 86_400;
+
 const EPOCH: Date = date(1970, 1, 1);
 
 impl Day {
+    /// The last that there is.
+    pub const LAST: Self = Self(DAY_MAX);
+
     /// Day `number` since 1970-01-01; none of a far future.
     #[must_use]
     pub fn new(number: u32) -> Option<Self> {
@@ -34,6 +40,25 @@ impl Day {
     #[must_use]
     pub fn number(self) -> u32 {
         self.0
+    }
+
+    /// The day of a time in seconds since 1970.
+    #[must_use]
+    pub fn of_time(wall_s: u64) -> Self {
+        let number = u32::try_from(wall_s / DAY_S).unwrap_or(DAY_MAX);
+        Self(number.min(DAY_MAX))
+    }
+
+    /// Its first second, since 1970.
+    #[must_use]
+    pub fn begins_s(self) -> u64 {
+        u64::from(self.0).saturating_mul(DAY_S)
+    }
+
+    /// So many days earlier, or the first.
+    #[must_use]
+    pub fn minus(self, days: u32) -> Self {
+        Self(self.0.saturating_sub(days))
     }
 
     /// The day after.
@@ -125,6 +150,18 @@ impl FromStr for Month {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_begin_at_midnight() {
+        let day = |number| Day::new(number).unwrap();
+        assert_eq!(Day::of_time(0), day(0));
+        assert_eq!(Day::of_time(86_399), day(0));
+        assert_eq!(Day::of_time(86_400), day(1));
+        assert_eq!(Day::of_time(u64::MAX), Day::LAST);
+        assert_eq!(Day::LAST.next(), Day::LAST);
+        assert_eq!(day(3).minus(2), day(1));
+        assert_eq!(day(3).minus(4), day(0));
+    }
 
     #[test]
     fn months_are_of_utc() {

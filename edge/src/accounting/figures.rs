@@ -124,8 +124,9 @@ impl Count {
             .iter()
             .all(|figure| *figure <= FIGURE_MAX);
         let has_no_body = self.body.0 == 0;
+        // Bytes without a request: of one that was counted the day before.
         is_bounded
-            && self.requests > 0
+            && !self.is_nothing()
             && self.credit.0 <= self.body.0
             && (class != Class::Bare || has_no_body)
     }
@@ -234,6 +235,7 @@ mod tests {
             (count(1, 1, 1), true, false),
             (count(1, 0, 0), true, true),
             (count(0, 0, 0), false, false),
+            (count(0, 1, 1), true, false),
             (count(1, 2, 1), false, false),
             (count(FIGURE_MAX, FIGURE_MAX, FIGURE_MAX), true, false),
             (count(1, 1, FIGURE_MAX + 1), false, false),

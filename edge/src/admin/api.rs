@@ -339,6 +339,7 @@ impl Api {
             Request::Region(request) => self.chain(request, &log).await,
             Request::Record(request) => self.record(request, &log).await,
             Request::Cert(request) => self.certificates(request, &log).await,
+            Request::Usage(request) => self.show_usage(request, &log).await,
         }
     }
 
@@ -453,7 +454,7 @@ impl Api {
         Ok(importer.run(importing, log).await?)
     }
 
-    fn keep(&self) -> Result<&Keep, ApiError> {
+    pub(super) fn keep(&self) -> Result<&Keep, ApiError> {
         let keep = self.keep.as_ref();
         keep.ok_or_else(|| ApiError::Wrong("this is not asked here".to_owned()))
     }

@@ -2,6 +2,7 @@
 
 use super::api::{Api, ApiError, Log, say};
 use super::{NodeRequest, ProviderRequest, RecordRequest, RegionRequest};
+use crate::accounting::desk::Desk;
 use crate::belief::Belief;
 use crate::certificates::{Cover, Review, wanted};
 use crate::membership::{Asking, Porter, six_words};
@@ -39,13 +40,14 @@ pub struct Membership {
     blocked: watch::Sender<BTreeSet<NodeId>>,
     watched: Arc<Watch>,
     reviews: watch::Receiver<Arc<Review>>,
+    accounting: Arc<Desk>,
 }
 
 impl Membership {
     /// Puts the parts together.
     #[must_use]
     pub fn new(
-        (store, thrift): (Store, Arc<Thrift>),
+        (store, thrift, accounting): (Store, Arc<Thrift>, Arc<Desk>),
         porter: Arc<Porter>,
         (clock, reviews): (watch::Receiver<(u64, Belief)>, watch::Receiver<Arc<Review>>),
         (blocked, watched): (watch::Sender<BTreeSet<NodeId>>, Arc<Watch>),
@@ -58,7 +60,14 @@ impl Membership {
             blocked,
             watched,
             reviews,
+            accounting,
         }
+    }
+
+    /// What was served, and what was sealed of it.
+    #[must_use]
+    pub fn accounting(&self) -> &Arc<Desk> {
+        &self.accounting
     }
 
     /// Changes of the certificates in use.
@@ -97,6 +106,7 @@ impl Membership {
         let wanted = wanted(&effect);
         let names = wanted.iter().map(|wanted| &wanted.names);
         status.certificates = Cover::of(&self.reviews.borrow(), names, Clock::System.now());
+        status.accounting = self.accounting.line();
         status.asking = asking
             .map(|asking| format!("{} ({})", asking.provider.name, asking.words))
             .chain(unsigned)

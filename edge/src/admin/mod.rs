@@ -9,9 +9,11 @@ mod certificates;
 pub(crate) mod fuzzing;
 mod members;
 mod sites;
+mod usage;
 
 pub use members::Membership;
 
+use crate::accounting::usage::{By, Form};
 use crate::certificates::Plan;
 use crate::export::Wanted;
 use crate::import::Importing;
@@ -173,6 +175,22 @@ pub enum Request {
     Record(RecordRequest),
     /// About certificates.
     Cert(CertRequest),
+    /// What was served.
+    Usage(UsageRequest),
+}
+
+/// What a steward can ask about what was served.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRequest {
+    /// Of this site only: its label, a host, or the beginning of its id.
+    pub site: Option<String>,
+    /// What a line is.
+    pub by: Option<By>,
+    /// Such as `2026-11`; the one that runs if absent.
+    pub month: Option<String>,
+    /// How it is shown.
+    #[serde(default)]
+    pub form: Form,
 }
 
 /// What a steward can ask about certificates.

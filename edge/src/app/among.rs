@@ -3,6 +3,7 @@
 
 use super::collection::Collection;
 use super::{fitness, housekeeping};
+use crate::accounting::desk::Desk;
 use crate::admin::Membership;
 use crate::belief::{Belief, Witness};
 use crate::certificates::Review;
@@ -24,8 +25,8 @@ use tokio::task::JoinSet;
 use verge_sync::Digest;
 use verge_sync::clock::Clock;
 use verge_sync::content::{GatherConfig, Gatherer, Nobody, Repairs, Sources, Thrift, shown};
-use verge_sync::id::ProviderId;
-use verge_sync::net::{Network, NetworkConfig, STALL_TIME, Wall};
+use verge_sync::id::{NodeId, ProviderId};
+use verge_sync::net::{Caller, Network, NetworkConfig, STALL_TIME, Wall};
 use verge_sync::record::RemovalList;
 use verge_sync::record::body::ADDRESSES_MAX;
 use verge_sync::store::{MetaValue, Store};
@@ -55,31 +56,18 @@ impl Among {
         store: &Store,
         region: &Arc<RegionView>,
         config: &Config,
-        thrift: &Arc<Thrift>,
+        (thrift, desk): (&Arc<Thrift>, &Arc<Desk>),
         reviews: watch::Receiver<Arc<Review>>,
     ) -> anyhow::Result<Self> {
         let blocked = watch::Sender::new(Membership::read_blocked(store)?);
         let (callers, heard) = mpsc::channel(CALLERS_MAX);
         let repairs = Repairs::default();
-        let network = if config.listen.nodes.is_empty() {
-            None
-        } else {
-            let network = NetworkConfig {
-                listen: config.listen.nodes.clone(),
-                callers,
-                blocked: blocked.subscribe(),
-                store: store.clone(),
-                damaged: Box::new(housekeeping::found_by_peers(store.clone(), repairs.clone())),
-                send_bytes_per_second_max: config.exchange.send_bytes_per_second_max,
-                receive_bytes_per_second_max: config.exchange.receive_bytes_per_second_max,
-                known: config.listen.known_nodes.clone(),
-                stall_time: STALL_TIME,
-            };
-            let replica = Arc::clone(region.replica());
-            let seed = &region.keys().seed;
-            let started = Network::start(seed, replica, network).await;
-            Some(Arc::new(started.context("reach the other nodes")?))
+        let reach = Reach {
+            callers,
+            blocked: blocked.subscribe(),
+            repairs: &repairs,
         };
+        let network = reach.start(store, region, config).await?;
         let addresses = addresses(network.as_deref(), config).await;
         let node = region.keys().node();
         let porter = Porter::open(store.clone(), Arc::clone(region), node, addresses)?;
@@ -115,7 +103,13 @@ impl Among {
             Some(network) => gathering.start(network, &mut tasks),
             None => gathering.start(&Arc::new(Nobody::default()), &mut tasks),
         }
-        let store = (store.clone(), Arc::clone(thrift));
+        tasks.spawn(super::accounting::review(
+            Arc::clone(region),
+            Arc::clone(desk),
+            repairs.clone(),
+            clock.clone(),
+        ));
+        let store = (store.clone(), Arc::clone(thrift), Arc::clone(desk));
         let membership =
             Membership::new(store, porter, (clock.clone(), reviews), (blocked, watched));
         Ok(Self {
@@ -198,6 +192,43 @@ impl Among {
     /// The UDP address that others reach, the first one.
     pub(super) fn bound(&self) -> Option<SocketAddr> {
         self.network.as_ref()?.bound().first().copied()
+    }
+}
+
+/// What the port for other nodes works with.
+struct Reach<'a> {
+    callers: mpsc::Sender<Caller>,
+    blocked: watch::Receiver<BTreeSet<NodeId>>,
+    repairs: &'a Repairs,
+}
+
+impl Reach<'_> {
+    /// Binds the port; none at a node that stays alone.
+    async fn start(
+        self,
+        store: &Store,
+        region: &Arc<RegionView>,
+        config: &Config,
+    ) -> anyhow::Result<Option<Arc<Network>>> {
+        if config.listen.nodes.is_empty() {
+            return Ok(None);
+        }
+        let damaged = housekeeping::found_by_peers(store.clone(), self.repairs.clone());
+        let network = NetworkConfig {
+            listen: config.listen.nodes.clone(),
+            callers: self.callers,
+            blocked: self.blocked,
+            store: store.clone(),
+            damaged: Box::new(damaged),
+            send_bytes_per_second_max: config.exchange.send_bytes_per_second_max,
+            receive_bytes_per_second_max: config.exchange.receive_bytes_per_second_max,
+            known: config.listen.known_nodes.clone(),
+            stall_time: STALL_TIME,
+        };
+        let replica = Arc::clone(region.replica());
+        let seed = &region.keys().seed;
+        let started = Network::start(seed, replica, network).await;
+        Ok(Some(Arc::new(started.context("reach the other nodes")?)))
     }
 }
 

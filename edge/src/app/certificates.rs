@@ -68,7 +68,7 @@ async fn bring(
             tracing::warn!("the others do not hear that visitors are served here: {error:#}");
         }
         let missing = reviews.borrow_and_update().missing.clone();
-        repairs.want(missing.clone());
+        repairs.want("certificates", missing.clone());
         tokio::select! {
             changed = reviews.changed() => if changed.is_err() { return },
             changed = changes.next() => if !changed { return },

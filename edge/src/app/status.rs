@@ -1,5 +1,7 @@
 //! What the admin zone says of node and region, kept in step with both.
 
+use crate::accounting::calendar::Day;
+use crate::accounting::usage::public_metrics;
 use crate::admin::Membership;
 use crate::region::RegionView;
 use crate::status_page::StatusPage;
@@ -14,7 +16,11 @@ const STATUS_AGE_MAX: Duration = Duration::from_secs(10);
 /// Says under the admin zone how node and region are.
 pub(super) async fn show(page: &StatusPage, region: &RegionView, membership: &Membership) {
     let status = membership.status(region).await;
-    page.show(status.public_json(), status.certificates.metrics());
+    let review = Arc::clone(&membership.accounting().reviews().borrow());
+    let today = Day::of_time(region.floor_s());
+    let mut metrics = status.certificates.metrics();
+    metrics.push_str(&public_metrics(&region.effect(), &review, today));
+    page.show(status.public_json(), metrics);
 }
 
 /// The same after every change, and now and then for what only the clock changes; never ends by

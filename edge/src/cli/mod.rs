@@ -25,6 +25,7 @@ mod region_ca;
 pub mod sign_with;
 pub mod site;
 mod statement;
+mod usage;
 pub mod verify;
 pub mod zones;
 
@@ -98,6 +99,8 @@ pub enum Command {
     /// What a region would sign about money, in words.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// What was served in a month, by site, provider or day.
+    Usage(usage::Usage),
     /// The statement of a month: made, verified and checked from files; needs no node.
     #[command(subcommand)]
     Statement(statement::StatementCommand),
@@ -157,6 +160,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(command) => command.run(),
         Command::Statement(command) => command.run(),
         Command::Ledger(command) => command.run(),
+        Command::Usage(usage) => usage.run(),
         Command::Record(command) => command.run(),
         Command::Cert(command) => command.run(),
         Command::Preview(preview) => preview.run(),

@@ -7,7 +7,8 @@
 
 use super::activity::Activity;
 use super::frames::{Abuse, FrameCounter, FrameLimits};
-use crate::welcome::Socket;
+use super::metering::{Metered, Tally};
+use crate::socket::{Progress, Socket};
 use bytes::{Buf, BytesMut};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -38,6 +39,7 @@ struct Frames {
     theirs: FrameCounter,
     ours: FrameCounter,
     activity: Arc<Activity>,
+    tally: Arc<Tally>,
     sent_bytes: u64,
     abuse: Option<Abuse>,
 }
@@ -45,7 +47,12 @@ struct Frames {
 impl Frames {
     fn note_read(&mut self, bytes: &[u8]) -> io::Result<()> {
         let now_ms = self.activity.elapsed_ms();
-        let counted = self.theirs.count(bytes, now_ms, self.sent_bytes);
+        let mut answers = self.tally.lock();
+        let now = (now_ms, self.sent_bytes);
+        let counted = self
+            .theirs
+            .count(bytes, now, |frame, _| answers.read_frame(frame));
+        drop(answers);
         if self.theirs.is_inside() {
             self.activity.note_head();
         } else {
@@ -59,7 +66,13 @@ impl Frames {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.sent_bytes = self.sent_bytes.saturating_add(length);
         let now_ms = self.activity.elapsed_ms();
-        let counted = self.ours.count(bytes, now_ms, u64::MAX);
+        let (mut answers, position) = (self.tally.lock(), self.sent_bytes);
+        let passed = |frame, behind| {
+            let behind = u64::try_from(behind).unwrap_or(u64::MAX);
+            answers.wrote_frame(frame, position.saturating_sub(behind));
+        };
+        let counted = self.ours.count(bytes, (now_ms, u64::MAX), passed);
+        drop(answers);
         self.end_if_abused(counted)
     }
 
@@ -88,8 +101,13 @@ impl<S: AsyncWrite + Unpin> Coalescing<S> {
         })))
     }
 
-    /// As [`Coalescing::new`], and ends the connection of a visitor who abuses it.
-    pub(super) fn guarded(stream: S, limits: FrameLimits, activity: Arc<Activity>) -> Self {
+    /// As [`Coalescing::new`], and ends the connection of a visitor who abuses it. `tally` is told of
+    /// every frame.
+    pub(super) fn guarded(
+        stream: S,
+        limits: FrameLimits,
+        (activity, tally): (Arc<Activity>, Arc<Tally>),
+    ) -> Self {
         let coalescing = Self::new(stream);
         coalescing.lock().frames = Some(Frames {
             theirs: FrameCounter::of_visitor(limits),
@@ -99,6 +117,7 @@ impl<S: AsyncWrite + Unpin> Coalescing<S> {
                 ..limits
             }),
             activity,
+            tally,
             sent_bytes: 0,
             abuse: None,
         });
@@ -108,6 +127,9 @@ impl<S: AsyncWrite + Unpin> Coalescing<S> {
     /// Writes out what was gathered, then flushes. Call it after each poll of the connection.
     pub(super) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gathered = self.lock();
+        if let Some(frames) = &gathered.frames {
+            frames.tally.lock().was_polled();
+        }
         if let Some(abuse) = gathered.frames.as_ref().and_then(|frames| frames.abuse) {
             return gathered.poll_goaway(abuse, cx);
         }
@@ -125,7 +147,23 @@ impl<S: AsyncWrite + Unpin> Coalescing<S> {
     }
 }
 
+impl<S: Socket> Metered for Coalescing<S> {
+    fn progress(&self) -> Option<Progress> {
+        self.lock().stream.progress()
+    }
+}
+
 impl<S: Socket> Coalescing<S> {
+    /// Asks the kernel if too many answers wait for it.
+    pub(super) fn make_room(&self) {
+        let gathered = self.lock();
+        if let Some(frames) = &gathered.frames
+            && frames.tally.lock().is_full()
+        {
+            frames.tally.look(gathered.stream.progress());
+        }
+    }
+
     pub(super) fn acknowledged_bytes(&self) -> Option<u64> {
         self.lock().stream.acknowledged_bytes()
     }

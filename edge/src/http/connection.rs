@@ -8,12 +8,13 @@ use super::coalesce::Coalescing;
 use super::frames::FrameLimits;
 use super::guarded::Guarded;
 use super::head_scan::HeadLimits;
+use super::metering::{Closing, Looks, Metered, Tally};
 use super::pace::{self, Pace, PaceLimit};
 use super::room::{Claim, Rooms};
 use super::{Door, Transport, answer};
 use crate::limits::Limits;
 use crate::listen::Phase;
-use crate::welcome::Socket;
+use crate::socket::Socket;
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http_body::{Body as _, Frame};
@@ -62,6 +63,7 @@ pub(crate) async fn serve<S>(
     S: Socket,
 {
     let visit = Arc::new(Visit {
+        tally: Arc::new(Tally::new(Arc::clone(&door.meter))),
         door,
         transport,
         activity: Activity::new(),
@@ -77,6 +79,14 @@ struct Visit {
     door: Arc<Door>,
     transport: Transport,
     activity: Arc<Activity>,
+    tally: Arc<Tally>,
+}
+
+impl Visit {
+    /// For the stream beneath the connection.
+    fn watchers(&self) -> (Arc<Activity>, Arc<Tally>) {
+        (Arc::clone(&self.activity), Arc::clone(&self.tally))
+    }
 }
 
 async fn serve_http1<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Receiver<Phase>) {
@@ -96,8 +106,9 @@ async fn serve_http1<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Rece
         // 100 is hyper's own limit, for which it needs no allocation.
         builder.max_headers(limits.header_count_max);
     }
-    let stream = Guarded::new(stream, head_limits(limits), Arc::clone(&visit.activity));
+    let stream = Guarded::new(stream, head_limits(limits), visit.watchers());
     let beneath = stream.clone();
+    let mut closing = Closing::new(stream.clone(), &visit.tally);
     let guard = Guard::new(&visit);
     let clock = visit.door.clock.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -105,7 +116,9 @@ async fn serve_http1<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Rece
         async move {
             let held = visit.activity.begin();
             let has_body = !request.body().is_end_stream();
-            let mut answer = answer(&visit.door, &visit.transport, &request, held).await;
+            let (mut answer, served) = answer(&visit.door, &visit.transport, &request, held).await;
+            let length = answer.body().size_hint().exact().unwrap_or(0);
+            visit.tally.lock().answer_next(served, length);
             if has_body {
                 // It is not read, so what follows it on the connection cannot be found.
                 let close = HeaderValue::from_static("close");
@@ -119,6 +132,7 @@ async fn serve_http1<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Rece
     let ended = drive(connection, end_gracefully, &beneath, guard, phase).await;
     if ended == Ended::ByItself {
         beneath.finish(clock.now()).await;
+        closing.wait().await;
     }
 }
 
@@ -132,23 +146,30 @@ async fn serve_http2<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Rece
         .max_send_buf_size(SEND_BYTES_MAX)
         .initial_stream_window_size(RECEIVE_WINDOW_BYTES)
         .initial_connection_window_size(RECEIVE_WINDOW_BYTES);
-    let activity = Arc::clone(&visit.activity);
-    let stream = Coalescing::guarded(stream, frame_limits(limits), activity);
+    let stream = Coalescing::guarded(stream, frame_limits(limits), visit.watchers());
     let beneath = stream.clone();
+    let mut closing = Closing::new(stream.clone(), &visit.tally);
     let guard = Guard::new(&visit);
     let service = service_fn(move |request: http::Request<Incoming>| {
         let visit = Arc::clone(&visit);
+        // Here and not below: what is below runs later, in any order.
+        let id = visit.tally.lock().accept();
         async move {
             let held = visit.activity.begin();
             let (head, mut body) = request.into_parts();
             let heard = hear_out(&head, &mut body).await;
             let request = http::Request::from_parts(head, heard);
-            Ok::<_, Infallible>(answer(&visit.door, &visit.transport, &request, held).await)
+            let (answer, served) = answer(&visit.door, &visit.transport, &request, held).await;
+            visit.tally.lock().answer(id, served);
+            Ok::<_, Infallible>(answer)
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let end_gracefully = http2::Connection::graceful_shutdown;
-    drive(connection, end_gracefully, &beneath, guard, phase).await;
+    let ended = drive(connection, end_gracefully, &beneath, guard, phase).await;
+    if ended == Ended::ByItself {
+        closing.wait().await;
+    }
 }
 
 /// Waits for the rest of a request over HTTP/2, and says whether it has a body. An answer that is
@@ -216,7 +237,7 @@ fn frame_limits(limits: &Limits) -> FrameLimits {
 }
 
 /// The stream beneath a connection, for whoever drives the connection.
-trait Beneath {
+trait Beneath: Metered {
     /// Called after every poll of the connection: writes out what it left, and tells whether the
     /// connection is to end whatever it thinks itself.
     fn poll_after(&self, cx: &mut Context<'_>) -> Poll<After>;
@@ -236,6 +257,7 @@ enum After {
 
 impl<S: Socket> Beneath for Guarded<S> {
     fn poll_after(&self, _cx: &mut Context<'_>) -> Poll<After> {
+        self.make_room();
         Poll::Ready(if self.is_refusal_due() {
             After::End
         } else {
@@ -254,7 +276,9 @@ impl<S: Socket> Beneath for Guarded<S> {
 
 impl<S: Socket> Beneath for Coalescing<S> {
     fn poll_after(&self, cx: &mut Context<'_>) -> Poll<After> {
-        match ready!(self.poll_drain(cx)) {
+        let drained = self.poll_drain(cx);
+        self.make_room();
+        match ready!(drained) {
             Ok(()) => Poll::Ready(After::Settled),
             Err(_visitor_is_gone) => Poll::Ready(After::End),
         }
@@ -285,6 +309,7 @@ struct Guard {
     patience: Patience,
     pace: Pace,
     slow_time: Duration,
+    looks: Looks,
 }
 
 impl Guard {
@@ -303,6 +328,7 @@ impl Guard {
                 time: limits.slow_time,
             }),
             slow_time: limits.slow_time,
+            looks: Looks::new(&visit.tally),
         }
     }
 
@@ -404,6 +430,7 @@ where
             Poll::Ready(After::Settled) | Poll::Pending => {}
         }
         guard.measure(beneath);
+        guard.looks.poll(cx, beneath);
         if guard.activity.take_urgency() && !is_late && guard.deadline() < timer.deadline() {
             timer.as_mut().reset(guard.deadline());
         }

@@ -13,9 +13,13 @@ use verge_sync::manifest::{Manifest, Representation};
 
 /// The answer to HEAD: no bytes.
 pub(super) fn head(plan: Plan) -> Reply {
+    let worth = plan.worth();
     match plan.payload {
         Payload::OurPage => Reply::explained(plan.head),
-        _ => Reply::empty(plan.head),
+        _ => Reply {
+            worth,
+            ..Reply::empty(plan.head)
+        },
     }
 }
 
@@ -26,6 +30,7 @@ pub(super) async fn read(
     plan: Plan,
     claim: &Claim,
 ) -> Result<Reply, LoadError> {
+    let mut worth = plan.worth();
     let mut head = plan.head;
     let shelf = Shelf {
         sites: &door.sites,
@@ -50,12 +55,19 @@ pub(super) async fn read(
         }
         Payload::Parts(whole, spans) => {
             let sections = multipart::wrap(&mut head, &whole, &spans);
+            if let Some(worth) = &mut worth {
+                worth.parts = Some(multipart::parts(&sections));
+            }
             let length = sections.iter().map(Section::length).sum();
             let room = needed(&whole, length).await?;
             shelf.fetch_parts(&whole, sections, room).await?
         }
     };
-    Ok(Reply { head, content })
+    Ok(Reply {
+        head,
+        content,
+        worth,
+    })
 }
 
 /// Where the bytes of one version lie.

@@ -26,9 +26,9 @@ const CONTINUATION_COUNT_MAX: u32 = 32;
 /// One credit per so many bytes that we sent: a browser updates windows every 16 KiB or later.
 const UPDATE_BYTES: u64 = 1024;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
 const PUSH_PROMISE: u8 = 5;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
@@ -63,6 +63,39 @@ impl Abuse {
     }
 }
 
+/// A frame that has passed as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) kind: u8,
+    flags: u8,
+    pub(super) stream: u32,
+    /// Bytes of its payload.
+    pub(super) length: usize,
+}
+
+impl Frame {
+    /// Whether a header block is over with it.
+    pub(super) fn ends_head(self) -> bool {
+        matches!(self.kind, HEADERS | CONTINUATION) && self.flags & END_HEADERS != 0
+    }
+
+    /// Whether it is the last of its stream in this direction.
+    pub(super) fn ends_stream(self) -> bool {
+        matches!(self.kind, HEADERS | DATA) && self.flags & END_STREAM != 0
+    }
+
+    fn of_header(header: [u8; HEADER_BYTES]) -> Self {
+        let [a, b, c, kind, flags, stream @ ..] = header;
+        Self {
+            kind,
+            flags,
+            // RFC 9113 section 4.1: the first bit has no meaning.
+            stream: u32::from_be_bytes(stream) & 0x7fff_ffff,
+            length: (usize::from(a) << 16) | (usize::from(b) << 8) | usize::from(c),
+        }
+    }
+}
+
 /// Where in the byte stream of one direction we are.
 #[derive(Debug)]
 pub(super) struct FrameCounter {
@@ -71,6 +104,8 @@ pub(super) struct FrameCounter {
     header_len: usize,
     /// Bytes to pass over: the preface, a payload.
     skip: usize,
+    /// The payload that is passed over is of the frame in `header`.
+    is_open: bool,
     /// Of the header block that is open: its frames and bytes.
     block: Option<(u32, usize)>,
     /// The stream that was reset last.
@@ -97,6 +132,7 @@ impl FrameCounter {
             header: [0; HEADER_BYTES],
             header_len: 0,
             skip: 0,
+            is_open: false,
             block: None,
             last_reset: None,
             window_began_ms: 0,
@@ -117,11 +153,12 @@ impl FrameCounter {
     }
 
     /// Counts the frames in `bytes`, the next of the stream. `sent_bytes`: what we sent in all.
+    /// `passed` is told of every frame that ends, and how many of `bytes` lie behind it.
     pub(super) fn count(
         &mut self,
         mut bytes: &[u8],
-        now_ms: u64,
-        sent_bytes: u64,
+        (now_ms, sent_bytes): (u64, u64),
+        mut passed: impl FnMut(Frame, usize),
     ) -> Result<(), Abuse> {
         if now_ms.saturating_sub(self.window_began_ms) >= WINDOW_MS {
             self.window_began_ms = now_ms;
@@ -131,6 +168,9 @@ impl FrameCounter {
             let skipped = self.skip.min(bytes.len());
             self.skip = self.skip.saturating_sub(skipped);
             bytes = bytes.get(skipped..).unwrap_or_default();
+            if self.skip == 0 && std::mem::take(&mut self.is_open) {
+                passed(Frame::of_header(self.header), bytes.len());
+            }
             if bytes.is_empty() {
                 return Ok(());
             }
@@ -144,15 +184,19 @@ impl FrameCounter {
             bytes = rest;
             if self.header_len == HEADER_BYTES {
                 self.header_len = 0;
+                self.is_open = true;
                 self.count_frame(sent_bytes)?;
             }
         }
     }
 
     fn count_frame(&mut self, sent_bytes: u64) -> Result<(), Abuse> {
-        let [a, b, c, kind, flags, stream @ ..] = self.header;
-        let length = (usize::from(a) << 16) | (usize::from(b) << 8) | usize::from(c);
-        let stream = u32::from_be_bytes(stream);
+        let Frame {
+            kind,
+            flags,
+            stream,
+            length,
+        } = Frame::of_header(self.header);
         self.skip = length;
         match kind {
             HEADERS | PUSH_PROMISE | CONTINUATION => self.count_block(kind, flags, length),
@@ -224,9 +268,9 @@ mod tests {
     /// Feeds `count` frames, in pieces of `piece` bytes.
     fn feed(bytes: &[u8], piece: usize) -> Result<(), Abuse> {
         let mut counter = FrameCounter::of_visitor(LIMITS);
-        counter.count(&[b'P'; PREFACE_BYTES], 0, 0)?;
+        counter.count(&[b'P'; PREFACE_BYTES], (0, 0), |_, _| {})?;
         for piece in bytes.chunks(piece) {
-            counter.count(piece, 0, 0)?;
+            counter.count(piece, (0, 0), |_, _| {})?;
         }
         assert!(!counter.is_inside());
         Ok(())
@@ -261,6 +305,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn frames_are_told_of_when_they_have_passed() {
+        let mut head = frame(HEADERS, END_STREAM, 3);
+        head[5] = 0x80;
+        let bytes = [
+            head,
+            frame(CONTINUATION, END_HEADERS, 0),
+            frame(DATA, 0, 20),
+        ]
+        .concat();
+        for piece in [1, 2, 11, 100] {
+            let (mut counter, mut seen) = (FrameCounter::of_ours(LIMITS), Vec::new());
+            let mut position = 0;
+            for piece in bytes.chunks(piece) {
+                position += piece.len();
+                let passed = |frame: Frame, behind: usize| {
+                    seen.push((frame.kind, frame.stream, frame.length, position - behind));
+                };
+                counter.count(piece, (0, 0), passed).unwrap();
+            }
+            let expected = [
+                (HEADERS, 1, 3, 12),
+                (CONTINUATION, 1, 0, 21),
+                (DATA, 1, 20, 50),
+            ];
+            assert_eq!(seen, expected, "{piece}");
+        }
+        let of = |kind, flags| {
+            let frame = Frame::of_header([0, 0, 0, kind, flags, 0, 0, 0, 1]);
+            (frame.ends_head(), frame.ends_stream())
+        };
+        assert_eq!(of(HEADERS, END_STREAM), (false, true));
+        assert_eq!(of(CONTINUATION, END_HEADERS), (true, false));
+        assert_eq!(of(DATA, END_STREAM | END_HEADERS), (false, true));
+        // The acknowledgement of settings has the same flag.
+        assert_eq!(of(4, END_STREAM), (false, false));
     }
 
     #[test]
@@ -303,7 +385,9 @@ mod tests {
             "too many bytes"
         );
         let mut counter = FrameCounter::of_ours(LIMITS);
-        counter.count(&frame(HEADERS, 0, 1), 0, 0).unwrap();
+        counter
+            .count(&frame(HEADERS, 0, 1), (0, 0), |_, _| {})
+            .unwrap();
         assert!(counter.is_inside() && !counter.is_inside_frame());
     }
 
@@ -311,17 +395,20 @@ mod tests {
     fn the_count_begins_again_and_downloads_earn_updates() {
         let mut counter = FrameCounter::of_ours(LIMITS);
         let pings = frame(6, 0, 8).repeat(10);
-        assert_eq!(counter.count(&pings, 0, 0), Ok(()));
-        assert_eq!(counter.count(&pings, WINDOW_MS, 0), Ok(()));
+        assert_eq!(counter.count(&pings, (0, 0), |_, _| {}), Ok(()));
+        assert_eq!(counter.count(&pings, (WINDOW_MS, 0), |_, _| {}), Ok(()));
         assert_eq!(
-            counter.count(&pings, 2 * WINDOW_MS - 1, 0),
+            counter.count(&pings, (2 * WINDOW_MS - 1, 0), |_, _| {}),
             Err(Abuse::Flood)
         );
         let mut counter = FrameCounter::of_ours(LIMITS);
         let updates = frame(WINDOW_UPDATE, 0, 4).repeat(100);
-        assert_eq!(counter.count(&updates, 0, 100 * UPDATE_BYTES), Ok(()));
         assert_eq!(
-            counter.count(&updates, 0, 100 * UPDATE_BYTES),
+            counter.count(&updates, (0, 100 * UPDATE_BYTES), |_, _| {}),
+            Ok(())
+        );
+        assert_eq!(
+            counter.count(&updates, (0, 100 * UPDATE_BYTES), |_, _| {}),
             Err(Abuse::Flood)
         );
     }

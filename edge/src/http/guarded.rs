@@ -6,8 +6,9 @@
 
 use super::activity::Activity;
 use super::head_scan::{HeadLimits, HeadScanner, Refusal, Scanned};
+use super::metering::{Metered, Tally};
 use super::{conditional, respond};
-use crate::welcome::Socket;
+use crate::socket::{Progress, Socket};
 use std::fmt::Write;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -30,6 +31,7 @@ struct Watch<S> {
     stream: S,
     scanner: HeadScanner,
     activity: Arc<Activity>,
+    tally: Arc<Tally>,
     /// From the beginning of a head that is not whole, or that had no room.
     held: Vec<u8>,
     /// So many bytes of `held` may be handed on.
@@ -56,11 +58,16 @@ impl<S> Clone for Guarded<S> {
 }
 
 impl<S: Socket> Guarded<S> {
-    pub(super) fn new(stream: S, limits: HeadLimits, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(
+        stream: S,
+        limits: HeadLimits,
+        (activity, tally): (Arc<Activity>, Arc<Tally>),
+    ) -> Self {
         Self(Arc::new(Mutex::new(Watch {
             stream,
             scanner: HeadScanner::new(limits),
             activity,
+            tally,
             held: Vec::new(),
             good_bytes: 0,
             handed_heads: 0,
@@ -76,6 +83,14 @@ impl<S: Socket> Guarded<S> {
             && watch.handed_heads == watch.activity.begun_count()
             && !watch.activity.is_answering()
             && !watch.is_unsettled
+    }
+
+    /// Asks the kernel if too many answers wait for it.
+    pub(super) fn make_room(&self) {
+        let watch = self.lock();
+        if watch.tally.lock().is_full() {
+            watch.tally.look(watch.stream.progress());
+        }
     }
 
     pub(super) fn acknowledged_bytes(&self) -> Option<u64> {
@@ -122,6 +137,12 @@ impl<S: Socket> Guarded<S> {
             }
         }
         Ok(())
+    }
+}
+
+impl<S: Socket> Metered for Guarded<S> {
+    fn progress(&self) -> Option<Progress> {
+        self.lock().stream.progress()
     }
 }
 
@@ -231,10 +252,23 @@ impl<S> Watch<S> {
         self.held = Vec::new();
     }
 
-    fn note_write<T>(&mut self, written: &Poll<io::Result<T>>) {
+    fn note_write(&mut self, written: &Poll<io::Result<usize>>, slices: &[IoSlice<'_>]) {
         match written {
-            Poll::Ready(_) => self.is_unsettled = true,
+            Poll::Ready(written) => {
+                self.is_unsettled = true;
+                self.tell(*written.as_ref().unwrap_or(&0), slices);
+            }
             Poll::Pending => self.activity.note_blocked(),
+        }
+    }
+
+    /// The first `count` bytes of `slices` were written.
+    fn tell(&self, mut count: usize, slices: &[IoSlice<'_>]) {
+        let mut answers = self.tally.lock();
+        for slice in slices {
+            let length = slice.len().min(count);
+            answers.wrote(slice.get(..length).unwrap_or_default());
+            count = count.saturating_sub(length);
         }
     }
 }
@@ -278,7 +312,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     ) -> Poll<io::Result<usize>> {
         let mut watch = self.lock();
         let written = Pin::new(&mut watch.stream).poll_write(cx, bytes);
-        watch.note_write(&written);
+        watch.note_write(&written, &[IoSlice::new(bytes)]);
         written
     }
 
@@ -289,7 +323,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     ) -> Poll<io::Result<usize>> {
         let mut watch = self.lock();
         let written = Pin::new(&mut watch.stream).poll_write_vectored(cx, slices);
-        watch.note_write(&written);
+        watch.note_write(&written, slices);
         written
     }
 

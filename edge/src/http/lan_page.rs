@@ -20,6 +20,7 @@ pub(super) fn answer(lan: &Lan, raw_path: &str) -> Reply {
         |(head, bytes)| Reply {
             head,
             content: Content::Whole(bytes),
+            worth: None,
         },
     )
 }

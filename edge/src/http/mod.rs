@@ -18,6 +18,7 @@ mod head_scan;
 pub mod health;
 mod lan_page;
 mod left;
+mod metering;
 mod multipart;
 mod negotiate;
 mod pace;
@@ -36,6 +37,8 @@ mod takeout;
 mod tar;
 mod target;
 
+use crate::accounting::figures::NodeTotals;
+use crate::accounting::meter::Meter;
 use crate::challenges::Challenges;
 use crate::lan::Lan;
 use crate::listen::Limits;
@@ -47,6 +50,7 @@ use fields::Terms;
 use health::Assurances;
 use http::header::{ACCEPT_LANGUAGE, CONTENT_LENGTH};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use metering::{Served, Worth};
 use plan::{Asked, Plan, plan_found, plan_refused};
 use respond::{Caching, Head};
 use room::Rooms;
@@ -77,12 +81,16 @@ pub(crate) struct Door {
     pub(crate) status: Option<Arc<StatusPage>>,
     /// What authorities are answered.
     pub(crate) challenges: Arc<Challenges>,
+    /// Where what is served is counted.
+    pub(crate) meter: Arc<Meter>,
 }
 
 /// An answer before it is tied to a connection.
 struct Reply {
     head: Head,
     content: Content,
+    /// None: not counted.
+    worth: Option<Worth>,
 }
 
 impl Reply {
@@ -90,6 +98,7 @@ impl Reply {
         Self {
             head,
             content: Content::Nothing,
+            worth: None,
         }
     }
 
@@ -104,31 +113,50 @@ impl Reply {
         Self {
             head,
             content: Content::Whole(text.into()),
+            worth: None,
         }
     }
 }
 
-/// Answers one request. Never fails: what goes wrong has a status.
-pub(crate) async fn answer<B, G>(
+/// Answers one request, and says what the answer is counted as. Never fails: what goes wrong has a
+/// status.
+async fn answer<B, G>(
     door: &Door,
     transport: &Transport,
     request: &Request<B>,
     held: G,
-) -> Response<Body<G>>
+) -> (Response<Body<G>>, Option<Served>)
 where
     B: http_body::Body,
 {
-    let mut reply = match screen::screen(door, transport, request) {
-        Screened::Answered(reply) => *reply,
-        Screened::Visit(visit) => answer_visit(door, transport, visit, request).await,
+    let (mut reply, site) = match screen::screen(door, transport, request) {
+        Screened::Answered(reply) => (*reply, None),
+        Screened::Visit(visit) => {
+            let site = visit.site.site;
+            (
+                answer_visit(door, transport, visit, request).await,
+                Some(site),
+            )
+        }
     };
+    let served = site.zip(reply.worth.take()).map(|(site, worth)| Served {
+        site,
+        is_bot: metering::is_declared_bot(request.headers()),
+        worth,
+    });
+    if reply.head.status.is_server_error() {
+        door.meter.count_totals(NodeTotals {
+            errors: 1,
+            ..NodeTotals::default()
+        });
+    }
     if *request.method() == Method::HEAD {
         drop_body(&mut reply);
     }
     let mut response = Response::new(Body::new(reply.content, held));
     *response.status_mut() = reply.head.status;
     *response.headers_mut() = reply.head.headers;
-    response
+    (response, served)
 }
 
 /// All lines of `Accept-Language` as one (RFC 9110 section 5.3).

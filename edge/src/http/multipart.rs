@@ -1,5 +1,6 @@
 //! The body of a 206 with several parts (RFC 9110 sections 14.6 and 15.3.7.2; RFC 2046).
 
+use super::metering::Part;
 use super::range::Span;
 use super::respond::{Head, insert_text};
 use bytes::Bytes;
@@ -27,6 +28,19 @@ pub(super) fn wrap(head: &mut Head, whole: &Representation, spans: &[Span]) -> V
     head.headers.remove(CONTENT_RANGE);
     head.headers.insert(CONTENT_LENGTH, length.into());
     sections
+}
+
+/// Where in the body content is.
+pub(super) fn parts(sections: &[Section]) -> Box<[Part]> {
+    let part = |pair: &[Section]| match pair {
+        [head, content] => Some(Part {
+            head_bytes: head.length(),
+            content_bytes: content.length(),
+        }),
+        // The last boundary.
+        _ => None,
+    };
+    sections.chunks(2).filter_map(part).collect()
 }
 
 impl Section {
@@ -86,6 +100,11 @@ mod tests {
                  --B\r\n{line}Content-Range: bytes 100-100/200\r\n\r\n<1>\r\n--B--\r\n"
             );
             assert_eq!(shown, expected);
+            let parts = parts(&lay_out("B", media_type, 200, &spans));
+            let contents: Vec<u64> = parts.iter().map(|part| part.content_bytes).collect();
+            assert_eq!(contents, [2, 1]);
+            let first = expected.find('<').unwrap();
+            assert_eq!(parts[0].head_bytes, u64::try_from(first).unwrap());
         }
     }
 }

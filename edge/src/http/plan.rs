@@ -2,6 +2,7 @@
 //! negotiate -> conditional -> range -> respond, in the order of RFC 9110 section 13.2.2.
 
 use super::conditional::{self, Validators, Verdict};
+use super::metering::Worth;
 use super::negotiate::{Accept, negotiate};
 use super::range::{self, Span, Wanted};
 use super::respond::{self, Head, Selected};
@@ -14,6 +15,8 @@ use verge_sync::manifest::{Entry, Representation};
 pub(super) struct Plan {
     pub head: Head,
     pub payload: Payload,
+    /// Length of the smallest form of the file, if one is sent.
+    pub smallest_bytes: u64,
 }
 
 impl Plan {
@@ -22,6 +25,22 @@ impl Plan {
         Self {
             head,
             payload: Payload::Nothing,
+            smallest_bytes: 0,
+        }
+    }
+
+    /// What the answer is worth: a file of the site and the news that the visitor has it are
+    /// counted; redirects, errors and the pages for them are not.
+    pub(super) fn worth(&self) -> Option<Worth> {
+        let is_found = [StatusCode::OK, StatusCode::PARTIAL_CONTENT].contains(&self.head.status);
+        match &self.payload {
+            Payload::Bytes(whole, _) | Payload::Parts(whole, _) => is_found.then_some(Worth {
+                smallest_bytes: self.smallest_bytes,
+                encoded_bytes: whole.length,
+                parts: None,
+            }),
+            Payload::Nothing => (self.head.status == StatusCode::NOT_MODIFIED).then(Worth::default),
+            Payload::OurPage => None,
         }
     }
 
@@ -61,6 +80,7 @@ pub(super) fn plan_found(entry: &Entry<'_>, immutable: bool, asked: &Asked<'_>) 
     let request = asked.headers;
     let offers: Vec<Representation> = entry.representations().collect();
     let accept = Accept::parse(request.get_all(ACCEPT_ENCODING));
+    let smallest_bytes = offers.iter().map(|offer| offer.length).min().unwrap_or(0);
     let Some(chosen) = negotiate(&accept, &offers) else {
         return explained(respond::not_acceptable());
     };
@@ -77,14 +97,17 @@ pub(super) fn plan_found(entry: &Entry<'_>, immutable: bool, asked: &Asked<'_>) 
         Wanted::Whole => Plan {
             head: selected.whole(StatusCode::OK, request),
             payload: Payload::Bytes(chosen, None),
+            smallest_bytes,
         },
         Wanted::Part(span) => Plan {
             head: selected.part(span, request),
             payload: Payload::Bytes(chosen, Some(span)),
+            smallest_bytes,
         },
         Wanted::Parts(spans) => Plan {
             head: selected.parts(request),
             payload: Payload::Parts(chosen, spans),
+            smallest_bytes,
         },
         Wanted::Unsatisfiable => explained(selected.unsatisfiable()),
     }
@@ -108,6 +131,7 @@ pub(super) fn plan_refused(
     Plan {
         head: selected.whole(status, request),
         payload: Payload::Bytes(chosen, None),
+        smallest_bytes: 0,
     }
 }
 
@@ -141,6 +165,7 @@ fn explained(head: Head) -> Plan {
     Plan {
         head,
         payload: Payload::OurPage,
+        smallest_bytes: 0,
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) async fn answer<B>(
                 |body| Reply {
                     head: respond::json(),
                     content: Content::Whole(body.into()),
+                    worth: None,
                 },
             ));
         }
@@ -89,6 +90,7 @@ async fn take_out(
     Ok(Reply {
         head,
         content: Content::Pieces(pieces),
+        worth: None,
     })
 }
 

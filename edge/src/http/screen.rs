@@ -149,6 +149,7 @@ fn answer_authority<B: http_body::Body>(
             Err(Box::new(Reply {
                 head: respond::text(),
                 content: Content::Whole(authorization.into()),
+                worth: None,
             }))
         }
         _ => Err(page(StatusCode::NOT_FOUND)),
@@ -376,6 +377,7 @@ mod tests {
             lan: None,
             status: None,
             challenges: Arc::default(),
+            meter: Arc::default(),
         }
     }
 

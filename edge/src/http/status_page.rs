@@ -18,5 +18,6 @@ pub(super) fn answer(page: &StatusPage, raw_path: &str) -> Reply {
     Reply {
         head,
         content: Content::Whole(bytes),
+        worth: None,
     }
 }

@@ -45,6 +45,11 @@ pub enum WriteError {
         "a record that this node has not seen stands in the place of the new one: does a copy of its data directory run elsewhere? restart the node"
     )]
     PlaceTaken,
+    /// The day has a seal of this node that says something else.
+    #[error(
+        "this node has sealed {0} before, from other counters: does a copy of its data directory run elsewhere?"
+    )]
+    SealedBefore(crate::accounting::calendar::Day),
     /// A host below the zone that is not a label of it.
     #[error("the host {host} is not a single label under {zone}")]
     HostInZone {

@@ -4,6 +4,7 @@
 
 use super::certify::{own_records, place};
 use super::{META_LOG, META_REGION, RegionView};
+use crate::accounting::calendar::Day;
 use crate::certificates::CertificateBody;
 use crate::node_keys::NodeKeys;
 use std::collections::BTreeSet;
@@ -234,16 +235,26 @@ impl Scene {
     pub(crate) fn certify(&mut self, number: u8, body: &CertificateBody) {
         let me = self.node(number);
         let subject = [*body.subject().as_bytes(), *me.as_bytes()].concat();
-        let own = own_records(&self.records, Kind::CERTIFICATE, me.into(), &subject);
+        self.foreign(number, Kind::CERTIFICATE, (subject, body.encode()));
+    }
+
+    /// What node `number` says that it served on a day.
+    pub(crate) fn seal(&mut self, number: u8, day: Day, body: Vec<u8>) -> RecordId {
+        let me = self.node(number);
+        let day = day.number().to_be_bytes();
+        let subject = [me.as_bytes().as_slice(), day.as_slice()].concat();
+        self.foreign(number, Kind::SEAL, (subject, body))
+    }
+
+    fn foreign(&mut self, number: u8, kind: Kind, what: (Vec<u8>, Vec<u8>)) -> RecordId {
+        let me = self.node(number);
+        let own = own_records(&self.records, kind, me.into(), &what.0);
         let last = own.max_by_key(|record| place(record)).map(Record::id);
         let effect = self.effect();
         let author = &mut self.nodes[usize::from(number)];
-        let what = (subject, body.encode());
         let follows = last.into_iter().collect();
-        let record = author
-            .foreign(&effect, Kind::CERTIFICATE, what, follows)
-            .unwrap();
-        self.add(record);
+        let record = author.foreign(&effect, kind, what, follows).unwrap();
+        self.add(record)
     }
 
     /// A claim by node `number`.

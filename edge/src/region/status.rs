@@ -1,6 +1,7 @@
 //! How the node and its region are: one value, shown as lines or as JSON.
 
 use super::RegionView;
+use crate::accounting::desk::AccountingLine;
 use crate::belief::Belief;
 use crate::certificates::Cover;
 use crate::watch::Watched;
@@ -60,6 +61,8 @@ pub struct Status {
     pub evidence: Vec<String>,
     /// Certificates, and how long they last.
     pub certificates: Cover,
+    /// What was served, and what is sealed of it.
+    pub accounting: AccountingLine,
     /// The clock.
     pub clock: ClockLine,
 }
@@ -195,6 +198,7 @@ impl RegionView {
                 .map(|evidence| sentence(&effect, evidence))
                 .collect(),
             certificates: Cover::default(),
+            accounting: AccountingLine::default(),
             clock: ClockLine {
                 wall_s,
                 is_believed: belief.holds(),
@@ -248,6 +252,10 @@ impl Status {
         let mut value = serde_json::to_value(self).unwrap_or_default();
         if let Some(fields) = value.as_object_mut() {
             fields.remove("has_provider_key");
+            // What is not sealed is nobody else's yet, and names the hour of a visit.
+            fields.remove("accounting");
+            let sealed_until = self.accounting.sealed_until.clone();
+            fields.insert("sealed_until".to_owned(), sealed_until.into());
             for (listed, count) in [
                 ("asking", "asking_count"),
                 ("pending_steps", "pending_step_count"),
@@ -317,6 +325,7 @@ impl Status {
             ));
         }
         lines.extend(self.certificates.line());
+        lines.extend(self.accounting.lines());
         lines.push(format!("clock      {}", self.clock.why));
         lines
     }

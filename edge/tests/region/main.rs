@@ -35,6 +35,7 @@ mod pebble;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounting;
 mod away;
 mod certificates;
 mod chain;
@@ -54,6 +55,7 @@ mod power;
 mod probes;
 mod records;
 mod scene;
+mod seals;
 mod soak;
 mod street;
 mod time;

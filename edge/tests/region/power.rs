@@ -28,15 +28,15 @@ const MOMENT_US_MAX: u64 = 1_500_000;
 ///
 /// Its folder is a shared mount: a test beside this one gives its programs mounts of their own, and
 /// what is unmounted here must not stay there.
-struct Disk {
+pub(crate) struct Disk {
     mount: Option<Mount>,
     _shared: Mount,
-    point: PathBuf,
+    pub(crate) point: PathBuf,
     image: PathBuf,
 }
 
 impl Disk {
-    fn new(folder: &Path, mkfs: &[&str], bytes: u64) -> Self {
+    pub(crate) fn new(folder: &Path, mkfs: &[&str], bytes: u64) -> Self {
         let (image, point) = (folder.join("image"), folder.join("shared/disk"));
         let shared = folder.join("shared");
         let arguments = ["--bind", "--make-shared", text(&shared)];
@@ -60,7 +60,7 @@ impl Disk {
     }
 
     /// Cuts the power under a node: what is not on the disk by now never comes there.
-    fn cut_power(&mut self, node: &mut Node) {
+    pub(crate) fn cut_power(&mut self, node: &mut Node) {
         signal(node.id(), Signal::STOP);
         run(&["xfs_io", "-x", "-c", "shutdown", text(&self.point)]);
         node.kill();

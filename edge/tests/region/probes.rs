@@ -56,7 +56,7 @@ fn join(caller: TcpStream, node: TcpStream) {
     }
 }
 
-fn change_config(data: &Path, changes: &[(&str, &str)]) {
+pub(crate) fn change_config(data: &Path, changes: &[(&str, &str)]) {
     let path = data.join("config.toml");
     let mut text = std::fs::read_to_string(&path).unwrap();
     for (from, to) in changes {
@@ -196,24 +196,6 @@ fn members_see_a_damaged_disk_and_a_port_that_does_not_answer() {
     assert!(page(two, HOST, "/").is_ok());
 }
 
-/// A node of which the clock begins at a time such as `@2030-06-01 23:59:10`, or is ahead by `+40d`.
-pub(crate) fn start_at(data: &Path, time: &str) -> Node {
-    let libraries = std::fs::read_dir("/usr/lib").unwrap();
-    let libraries = libraries.map(|folder| folder.unwrap().path());
-    let mut libraries = libraries.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
-    let library = libraries.find(|library| library.exists());
-    let library = library.expect("faketime is missing: `make test` installs it");
-    let words = [
-        "env".to_owned(),
-        format!("LD_PRELOAD={}", library.display()),
-        format!("FAKETIME={time}"),
-        "TZ=UTC".to_owned(),
-        "DONT_FAKE_MONOTONIC=1".to_owned(),
-        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
-    ];
-    Node::start_by(data, words.to_vec())
-}
-
 #[test]
 fn what_was_seen_in_a_day_is_written_when_it_is_over() {
     let mut region = Region::of(2);
@@ -223,7 +205,7 @@ fn what_was_seen_in_a_day_is_written_when_it_is_over() {
     publisher.push_ok(&region.nodes[0], "garden", "main");
     let trusted = ("\"checked\"", "\"trusted\"");
     let trusted = (trusted.0.to_owned(), trusted.1.to_owned());
-    let start = |data: &Path| start_at(data, "@2030-06-01 23:59:10");
+    let start = |data: &Path| Node::start_at(data, "2030-06-01 23:59:10");
     restart_with(&mut region, |_| vec![often(), trusted.clone()], start);
     for (node, other) in [(0, "P1"), (1, "Corner")] {
         let node = &region.nodes[node];

@@ -88,7 +88,8 @@ impl RepairChanges {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Waiting {
     lost: BTreeSet<Digest>,
-    wanted: BTreeMap<Digest, u64>,
+    /// By who wants them.
+    wanted: BTreeMap<&'static str, BTreeMap<Digest, u64>>,
 }
 
 impl Default for Repairs {
@@ -104,11 +105,12 @@ impl Repairs {
             .send_if_modified(|waiting| waiting.lost.len() < LOST_MAX && waiting.lost.insert(blob));
     }
 
-    /// Wants these from now on, of at most so many bytes each, and no others that were wanted before.
-    pub fn want(&self, blobs: BTreeMap<Digest, u64>) {
+    /// Wants these from now on, of at most so many bytes each, and no others that were wanted before
+    /// for the same reason.
+    pub fn want(&self, reason: &'static str, blobs: BTreeMap<Digest, u64>) {
         self.0.send_if_modified(|waiting| {
-            let is_new = waiting.wanted != blobs;
-            waiting.wanted = blobs;
+            let is_new = waiting.wanted.get(reason).unwrap_or(&BTreeMap::new()) != &blobs;
+            waiting.wanted.insert(reason, blobs);
             is_new
         });
     }
@@ -122,7 +124,10 @@ impl Repairs {
     /// It is here again, or nobody misses it.
     fn done(&self, blob: &Digest) {
         self.0.send_if_modified(|waiting| {
-            let was_wanted = waiting.wanted.remove(blob).is_some();
+            let mut was_wanted = false;
+            for wanted in waiting.wanted.values_mut() {
+                was_wanted |= wanted.remove(blob).is_some();
+            }
             waiting.lost.remove(blob) || was_wanted
         });
     }
@@ -132,7 +137,9 @@ impl Repairs {
     pub fn waiting(&self) -> BTreeMap<Digest, u64> {
         let waiting = self.0.borrow();
         let lost = waiting.lost.iter().map(|blob| (*blob, BLOB_BYTES_MAX));
-        lost.chain(waiting.wanted.clone()).collect()
+        let wanted = waiting.wanted.values().flatten();
+        lost.chain(wanted.map(|(blob, bytes)| (*blob, *bytes)))
+            .collect()
     }
 }
 

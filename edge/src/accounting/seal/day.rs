@@ -1,6 +1,6 @@
 //! From the counters of a day to its rows: which sites had enough visits to have one.
 
-use super::{HOURS, Previous, Seal};
+use super::{HOURS, Previous, ROWS_MAX, Seal};
 use crate::accounting::calendar::{Day, Month};
 use crate::accounting::figures::{Class, Count, Row};
 use crate::accounting::journal::DayCounts;
@@ -11,6 +11,8 @@ use verge_sync::id::{NodeId, SiteId};
 pub const REQUESTS_MIN: u64 = 20;
 /// An hour with fewer sites has no total: one visitor in it would name the page that was read.
 const HOUR_SITES_MIN: usize = 10;
+/// Rows that one site can have.
+const CLASSES: usize = 3;
 /// Units of a request beside its bytes, as attribution counts them.
 const UNITS_PER_ANSWER: u64 = crate::attribution::units::UNITS_PER_ANSWER;
 
@@ -58,10 +60,15 @@ pub fn close(
         *sum = sum.saturating_add(count.requests);
     }
     let has_row = |site: &SiteId| requests.get(site).is_some_and(|sum| *sum >= REQUESTS_MIN);
+    // All rows of a site, or none: what is too much for one seal goes on like what is too little.
+    let has_room = |kept: &[Row], site: &SiteId| {
+        let is_begun = kept.last().is_some_and(|last| last.site == *site);
+        is_begun || kept.len().saturating_add(CLASSES) <= ROWS_MAX
+    };
     let mut carry = Carry::default();
     let mut kept = Vec::with_capacity(rows.len());
     for ((site, class), count) in rows {
-        if has_row(&site) {
+        if has_row(&site) && has_room(&kept, &site) {
             kept.push(Row { site, class, count });
         } else if day.is_last_of_month() {
             uncredited = uncredited.plus(count)?;

@@ -109,6 +109,31 @@ pub enum RowFault {
     Overflow,
 }
 
+/// The blob of rows that a body names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowsNamed {
+    /// Which; that of nothing, if there are no rows.
+    pub blob: Digest,
+    /// How long it is.
+    pub bytes: u64,
+}
+
+impl RowsNamed {
+    /// Reads it of a body, before the rows are here.
+    ///
+    /// # Errors
+    /// [`SealError`]: the body is none, or names more rows than a seal has.
+    pub fn of(body: &[u8]) -> Result<Self, SealError> {
+        cbor::check(body)?;
+        let fields = Fields::read(body)?;
+        let bytes = count_of_rows(&fields)?.saturating_mul(ROW_BYTES);
+        Ok(Self {
+            blob: Digest::from_bytes(fields.fixed(6)?),
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        })
+    }
+}
+
 impl Encoded {
     /// What the body says of itself, for a seal that lies in a file and was a record's before; none if
     /// it says nothing.
@@ -241,12 +266,17 @@ fn read_hours(bytes: &[u8; HOURS * 8]) -> [u64; HOURS] {
     std::array::from_fn(|_hour| take_u64(&mut rest).unwrap_or_default())
 }
 
-fn read_rows(fields: &Fields<'_>, blob: &[u8]) -> Result<Vec<Row>, SealError> {
+fn count_of_rows(fields: &Fields<'_>) -> Result<usize, SealError> {
     let count: u32 = fields.uint(4)?;
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     if count > ROWS_MAX {
         return Err(SealError::TooManyRows(count));
     }
+    Ok(count)
+}
+
+fn read_rows(fields: &Fields<'_>, blob: &[u8]) -> Result<Vec<Row>, SealError> {
+    let count = count_of_rows(fields)?;
     let (chunks, rest) = blob.as_chunks::<ROW_BYTES>();
     let is_named = fields.fixed(6)? == *Digest::of(blob).as_bytes();
     if !is_named || chunks.len() != count || !rest.is_empty() {

@@ -15,7 +15,7 @@ pub(crate) mod sample;
 
 pub use day::{Carry, Closed, REQUESTS_MIN, close};
 pub(crate) use decode::seals;
-pub use decode::{Expected, ROWS_MAX, SealError};
+pub use decode::{Expected, ROWS_MAX, RowsNamed, SealError};
 pub use encode::{Encoded, HOURS, Previous, Seal};
 pub use merge::{smaller, smaller_rows};
 pub(crate) use proof::row_proofs;

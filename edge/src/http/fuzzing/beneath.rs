@@ -89,19 +89,27 @@ pub(crate) fn frames(bytes: &[u8]) {
     };
     let (piece, rest) = in_pieces(bytes);
     let mut fast = FrameCounter::of_ours(limits);
-    let at_once = fast.count(rest, 0, 5000);
+    let mut passed = (Vec::new(), Vec::new());
+    let at_once = fast.count(rest, (0, 5000), |frame, behind| {
+        passed.0.push((frame, rest.len() - behind));
+    });
     let mut slow = FrameCounter::of_ours(limits);
-    let in_pieces = rest
-        .chunks(piece)
-        .try_for_each(|some| slow.count(some, 0, 5000));
+    let mut position = 0;
+    let in_pieces = rest.chunks(piece).try_for_each(|some| {
+        position += some.len();
+        slow.count(some, (0, 5000), |frame, behind| {
+            passed.1.push((frame, position - behind));
+        })
+    });
     assert_eq!(at_once, in_pieces);
+    assert_eq!(passed.0, passed.1);
     if at_once.is_ok() {
         assert_eq!(fast.is_inside(), slow.is_inside());
         assert_eq!(fast.is_inside_frame(), slow.is_inside_frame());
         // The next window begins with no count: one more frame is always heard.
         if !fast.is_inside() {
             let ping = [0, 0, 0, 6, 0, 0, 0, 0, 0];
-            assert_eq!(fast.count(&ping, 10_000, 5000), Ok(()));
+            assert_eq!(fast.count(&ping, (10_000, 5000), |_, _| {}), Ok(()));
         }
     }
 }

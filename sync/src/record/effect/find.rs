@@ -1,5 +1,6 @@
 //! Questions that a node asks of what holds.
 
+use super::members::is_valid;
 use super::{AccountEffect, Effect, NameEffect, SiteEffect};
 use crate::digest::Digest;
 use crate::id::{AccountId, NodeId, ProviderId, RecordId, SiteId};
@@ -18,6 +19,14 @@ pub enum Actor {
 }
 
 impl Effect {
+    /// Whether a record of one of the edge's kinds may count: its author is or was a node of the region,
+    /// and no removal makes the record void.
+    #[must_use]
+    pub fn heeds_of_node(&self, record: &Record) -> bool {
+        self.nodes.contains_key(&record.envelope().author.node())
+            && is_valid(&self.index.removed, &self.nodes, record)
+    }
+
     /// The account that holds `name`.
     #[must_use]
     pub fn account_by_name(&self, name: &str) -> Option<&AccountEffect> {

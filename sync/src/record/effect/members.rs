@@ -44,7 +44,7 @@ pub(super) struct Members {
     pub(super) left: BTreeSet<AuthorId>,
     pub(super) missing_lists: BTreeSet<Digest>,
     /// Removed authors, each with the records that stay valid.
-    removed: BTreeMap<AuthorId, BTreeSet<RecordId>>,
+    pub(super) removed: Removed,
 }
 
 /// Every pair of node and record key that any provider's record claims: enough to say who may
@@ -138,22 +138,7 @@ impl Members {
 
     /// Whether the record may have effect: not skipped, and not void by a removal.
     pub(super) fn heeds(&self, set: &RecordSet<'_>, record: &Record) -> bool {
-        if !set.heeds(record) {
-            return false;
-        }
-        if self.removed.is_empty() {
-            return true;
-        }
-        let author = record.envelope().author;
-        let provider = self
-            .nodes
-            .get(&author.node())
-            .map(|node| node.slot.provider);
-        let row = self
-            .removed
-            .get(&author)
-            .or_else(|| self.removed.get(&provider?.into()));
-        row.is_none_or(|valid| valid.contains(&record.id()))
+        set.heeds(record) && is_valid(&self.removed, &self.nodes, record)
     }
 
     /// The member that wrote the record, if a member's key signed it.
@@ -208,7 +193,24 @@ impl Members {
     }
 }
 
-type Removed = BTreeMap<AuthorId, BTreeSet<RecordId>>;
+pub(super) type Removed = BTreeMap<AuthorId, BTreeSet<RecordId>>;
+
+/// Whether no removal makes the record void.
+pub(super) fn is_valid(
+    removed: &Removed,
+    nodes: &BTreeMap<NodeId, NodeEffect>,
+    record: &Record,
+) -> bool {
+    if removed.is_empty() {
+        return true;
+    }
+    let author = record.envelope().author;
+    let provider = nodes.get(&author.node()).map(|node| node.slot.provider);
+    let row = removed
+        .get(&author)
+        .or_else(|| removed.get(&provider?.into()));
+    row.is_none_or(|valid| valid.contains(&record.id()))
+}
 
 /// The removals that bind, and the lists that have not been fetched.
 fn removals(chain: &Chain, parameters: &Parameters) -> (Removed, BTreeSet<Digest>) {

@@ -150,6 +150,8 @@ struct Index {
     account_names: BTreeMap<String, AccountId>,
     names_of: BTreeMap<Digest, Vec<usize>>,
     ssh_keys: BTreeMap<[u8; 32], BTreeSet<AccountId>>,
+    /// Removed authors, each with the records that stay valid.
+    removed: members::Removed,
 }
 
 /// What `records` mean in a region; `None` while its step 0 is not among them.
@@ -189,7 +191,8 @@ pub fn effect(records: &[Arc<Record>], parameters: &Parameters) -> Option<Effect
     );
     notes.evidence.sort_unstable();
     notes.waiting.sort_unstable();
-    let index = Index::new(&set, tips, &accounts, &names, &members.chain);
+    let mut index = Index::new(&set, tips, &accounts, &names, &members.chain);
+    index.removed = members.removed;
     Some(Effect {
         region: parameters.region,
         chain: members.chain,
