@@ -330,9 +330,10 @@ enum Sharing {
 fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<StdListener> {
     /// What waits in the kernel while a worker is busy or all connections are taken.
     const BACKLOG: i32 = 1024;
-    /// What may lie in the kernel, beyond what is on its way to the visitor: 1.6 MB for each slow
-    /// visitor became 0.2 MB. It is two writes of ours, so the line does not run dry between them.
-    const UNSENT_BYTES_MAX: u32 = 128 << 10;
+    /// What may lie in the kernel, beyond what is on its way to the visitor. Two of our writes, so
+    /// that the line does not run dry between them: with less the connection is woken twice as often,
+    /// with more a slow visitor holds more (docs/decisions/0016-unsent-bytes.md).
+    const UNSENT_BYTES_MAX: u32 = 64 << 10;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         // [::] is every address of the machine, IPv4 too, whatever the system's default is.
