@@ -150,6 +150,12 @@ impl Node {
         child.wait().unwrap();
     }
 
+    /// Ends the process as a fault of its own would.
+    pub(crate) fn abort(&mut self) -> std::process::ExitStatus {
+        signal(self.id(), rustix::process::Signal::ABORT);
+        self.child.take().unwrap().wait().unwrap()
+    }
+
     /// Starts again after [`Node::stop`] or [`Node::kill`].
     pub(crate) fn restart(&mut self) {
         let folder = self.folder.take();

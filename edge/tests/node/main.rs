@@ -23,6 +23,7 @@ mod import;
 mod kills;
 mod knot;
 mod load;
+mod privacy;
 mod publish;
 mod region_ca;
 mod takeout;

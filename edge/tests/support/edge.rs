@@ -2,7 +2,7 @@
 
 use super::sample::Blobs;
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use verge_edge::addresses::Proxies;
@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) status: Option<Arc<StatusPage>>,
     pub(crate) challenges: Arc<Challenges>,
     pub(crate) key_exchange: KeyExchange,
+    /// Where it listens.
+    pub(crate) ip: IpAddr,
 }
 
 impl Default for Setup {
@@ -57,6 +59,7 @@ impl Default for Setup {
             status: None,
             challenges: Arc::default(),
             key_exchange: KeyExchange::default(),
+            ip: Ipv4Addr::LOCALHOST.into(),
         }
     }
 }
@@ -84,7 +87,7 @@ impl Setup {
                 .map(|host| (host, site_at(version)))
                 .collect(),
         );
-        let any_port: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let any_port = SocketAddr::new(self.ip, 0);
         let config = EdgeConfig {
             http: vec![any_port],
             https: vec![any_port],

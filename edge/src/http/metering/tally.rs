@@ -22,8 +22,11 @@ use verge_sync::id::SiteId;
 /// What was written is counted so much later at the latest, as far as it has arrived.
 const LOOK_TIME: Duration = Duration::from_secs(1);
 /// Answers that wait for their acknowledgement: 120 KB, and 1 MB of the smallest answers on their
-/// way. With more the kernel is asked for each, and one for which there is no room earns nothing.
+/// way. With more the kernel is asked for each, and one for which there is no room earns nothing. As
+/// many streams may be open.
 pub(super) const WAITING_MAX: usize = 1_024;
+/// Room kept between bursts: 8 KB.
+const KEPT_MAX: usize = 64;
 
 /// An answer of a site.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -311,6 +314,9 @@ impl Answers {
         });
         for answer in &mut self.open {
             answer.tell(&mut run, delivered, stage == Stage::Last);
+        }
+        if self.waiting.is_empty() && self.waiting.capacity() > KEPT_MAX {
+            self.waiting = VecDeque::new();
         }
         let is_open = |answer: &Answer| answer.served.is_some();
         self.due =

@@ -295,10 +295,14 @@ fn what_the_library_refuses_costs_the_answers_of_that_poll_alone() {
     let (meter, mut http2) = Http2::new();
     http2.ask(1, A);
     // Three heads are read, two are accepted: which?
-    [3, 5, 7].map(|stream| http2.read(HEADERS, stream));
+    for stream in [3, 5, 7] {
+        http2.read(HEADERS, stream);
+    }
     let ids = [(); 2].map(|()| http2.tally.lock().accept());
     http2.tally.lock().was_polled();
-    ids.map(|id| http2.tally.lock().answer(id, served(B)));
+    for id in ids {
+        http2.tally.lock().answer(id, served(B));
+    }
     http2.ask(9, A);
     for stream in [1, 3, 5, 7, 9] {
         http2.write(DATA, END_STREAM, (stream, 100));
@@ -319,6 +323,20 @@ fn what_the_library_refuses_costs_the_answers_of_that_poll_alone() {
     assert!(http2.tally.lock().open.is_empty());
     http2.tally.close(progress(http2.position));
     assert_eq!(taken(&meter), [(1, Class::Answer, 2, 200, 100)]);
+}
+
+#[test]
+fn so_many_streams_may_be_open() {
+    let (meter, mut http2) = Http2::new();
+    let max = u32::try_from(WAITING_MAX).unwrap();
+    for number in 0..=max {
+        http2.ask(2 * number + 1, A);
+        http2.write(DATA, 0, (2 * number + 1, 10));
+    }
+    assert_eq!(http2.tally.lock().open.len(), WAITING_MAX);
+    http2.tally.close(progress(http2.position));
+    let max = u64::from(max);
+    assert_eq!(taken(&meter), [(1, Class::Answer, max, 10 * max, 5 * max)]);
 }
 
 #[derive(Debug, Clone)]
