@@ -4,6 +4,7 @@
 use crate::addresses::Counted;
 use crate::host::Host;
 use crate::http::connection::{self, Protocol};
+use crate::http::metering::Agent;
 use crate::http::room::Claim;
 use crate::http::{Channel, Door, Transport};
 use crate::listen::{Hall, Phase};
@@ -81,6 +82,7 @@ impl Guest {
             channel,
             is_forwarded,
             claim: Claim::new(share),
+            agent: Agent::default(),
         };
         match self.stream {
             Stream::Plain(stream) => {

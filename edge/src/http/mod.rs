@@ -18,7 +18,7 @@ mod head_scan;
 pub mod health;
 mod lan_page;
 mod left;
-mod metering;
+pub mod metering;
 mod multipart;
 mod negotiate;
 mod pace;
@@ -141,7 +141,7 @@ where
     };
     let served = site.zip(reply.worth.take()).map(|(site, worth)| Served {
         site,
-        is_bot: metering::is_declared_bot(request.headers()),
+        is_bot: transport.agent.is_declared_bot(request.headers()),
         worth,
     });
     if reply.head.status.is_server_error() {

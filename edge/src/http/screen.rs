@@ -2,6 +2,7 @@
 //! a site can answer (http.md sections 1 and 6).
 
 use super::body::Content;
+use super::metering::Agent;
 use super::room::Claim;
 use super::target::push_literal;
 use super::{Door, Reply, forwarded, lan_page, respond, route, status_page};
@@ -20,6 +21,7 @@ pub(crate) struct Transport {
     pub(crate) is_forwarded: bool,
     /// To memory for answers.
     pub(crate) claim: Claim,
+    pub(crate) agent: Agent,
 }
 
 /// What carries a connection.
@@ -431,6 +433,7 @@ mod tests {
             channel,
             is_forwarded: row.is_forwarded,
             claim: Claim::new(None),
+            agent: Agent::default(),
         };
         match screen(door, &transport, &request) {
             Screened::Visit(visit) if visit.is_secure => "secure".to_owned(),

@@ -44,6 +44,7 @@ impl Node {
     }
 
     /// The same with a clock that begins at `time`, or is ahead by as much (`+40d`), and goes on.
+    #[allow(dead_code, reason = "for the tests of regions")]
     pub(crate) fn start_at(data: &Path, time: &str) -> Self {
         let libraries = std::fs::read_dir("/usr/lib").unwrap();
         let libraries = libraries.map(|folder| folder.unwrap().path());

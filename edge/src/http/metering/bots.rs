@@ -1,36 +1,59 @@
 //! Whether a visitor says that it is a machine which reads sites on its own.
 //!
 //! RFC 9309 section 2.2.1 wants such visitors to have a product token; nearly all of them call
-//! themselves "...bot", "...crawler" or "...spider". The few large ones that do not are listed.
+//! themselves "...bot", "...crawler" or "...spider". Three large ones that do not are listed.
 //! Whoever does not say it is counted as a visitor. The name is read and forgotten.
 
-use http::HeaderMap;
 use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The other two words, and product tokens of machines whose names do not say it.
-const NAMES: [&[u8]; 8] = [
+const NAMES: [&[u8]; 5] = [
     b"crawler",
     b"spider",
     b"slurp",
     b"ia_archiver",
     b"facebookexternalhit",
-    b"mediapartners-google",
-    b"feedfetcher-google",
-    b"heritrix",
 ];
 /// A maker of telephones, whose name is in the user agent of people.
 const TELEPHONE: &[u8] = b"cubot";
 /// What follows is not read: names stand in front, and it bounds the work.
 const READ_BYTES_MAX: usize = 512;
 
-/// Whether one of the request's `User-Agent` lines names a declared bot.
-pub(in crate::http) fn is_declared_bot(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(USER_AGENT).iter();
-    let mut lines = lines.map(http::HeaderValue::as_bytes);
-    lines.any(|line| names_bot(line.get(..READ_BYTES_MAX).unwrap_or(line)))
+/// Who asks on a connection: nearly always one, so that its name is looked through once. Kept is a
+/// hash under a random key, as long as the connection lasts.
+#[derive(Debug, Default)]
+pub(crate) struct Agent {
+    key: RandomState,
+    /// Of the last name; in the lowest bit, whether it is a bot's.
+    seen: AtomicU64,
+}
+
+impl Agent {
+    /// Whether one of the request's `User-Agent` lines names a declared bot.
+    pub(in crate::http) fn is_declared_bot(&self, headers: &HeaderMap) -> bool {
+        let mut lines = headers.get_all(USER_AGENT).iter();
+        let Some(first) = lines.next().map(HeaderValue::as_bytes) else {
+            return false;
+        };
+        let hash = self.key.hash_one(first) | 1;
+        let seen = self.seen.load(Ordering::Relaxed);
+        let is_bot = if seen | 1 == hash {
+            seen & 1 == 1
+        } else {
+            let is_bot = names_bot(first);
+            let verdict = hash ^ u64::from(!is_bot);
+            self.seen.store(verdict, Ordering::Relaxed);
+            is_bot
+        };
+        is_bot || lines.any(|line| names_bot(line.as_bytes()))
+    }
 }
 
 fn names_bot(line: &[u8]) -> bool {
+    let line = line.get(..READ_BYTES_MAX).unwrap_or(line);
     let at = |index: usize| line.get(index..).unwrap_or_default();
     let is_bot = |index: usize| {
         starts(at(index), b"bot") && ends_word(at(index + 3)) && !is_telephone(line, index)
@@ -71,13 +94,16 @@ fn has_word(line: &[u8], word: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn check(lines: &[&'static str], expected: bool) {
         for line in lines {
             let mut headers = HeaderMap::new();
             headers.insert(USER_AGENT, HeaderValue::from_static(line));
-            assert_eq!(is_declared_bot(&headers), expected, "{line}");
+            assert_eq!(
+                Agent::default().is_declared_bot(&headers),
+                expected,
+                "{line}"
+            );
         }
     }
 
@@ -101,7 +127,6 @@ mod tests {
             "SomeCrawler/1.0",
             "Mozilla/5.0 (compatible; Yahoo! Slurp; http://help.yahoo.com/help/us/ysearch/slurp)",
             "facebookexternalhit/1.1",
-            "Mediapartners-Google",
             "ia_archiver",
             "Mozilla/5.0 (Linux; CUBOT X19) otherbot/1.0",
         ];
@@ -123,7 +148,22 @@ mod tests {
             "Lynx/2.8.9rel.1 libwww-FM/2.14",
         ];
         check(&lines, false);
-        assert!(!is_declared_bot(&HeaderMap::new()));
+        assert!(!Agent::default().is_declared_bot(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn who_calls_itself_otherwise_is_looked_at_again() {
+        let agent = Agent::default();
+        let named = |name| HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_static(name))]);
+        for _ in 0..2 {
+            assert!(agent.is_declared_bot(&named("Examplebot/1.0")));
+            assert!(agent.is_declared_bot(&named("Examplebot/1.0")));
+            assert!(!agent.is_declared_bot(&named("Firefox/128.0")));
+            assert!(!agent.is_declared_bot(&HeaderMap::new()));
+        }
+        let mut two = named("Firefox/128.0");
+        two.append(USER_AGENT, HeaderValue::from_static("Examplebot/1.0"));
+        assert!(agent.is_declared_bot(&two));
     }
 
     #[test]
@@ -135,7 +175,11 @@ mod tests {
             // A space in front of a value is no part of it.
             let name = format!("x{}", named(padding - 1));
             headers.insert(USER_AGENT, HeaderValue::from_str(&name).unwrap());
-            assert_eq!(is_declared_bot(&headers), expected, "{padding}");
+            assert_eq!(
+                Agent::default().is_declared_bot(&headers),
+                expected,
+                "{padding}"
+            );
         }
     }
 

@@ -8,11 +8,12 @@
 
 mod bots;
 mod closing;
+pub mod cost;
 mod heads;
 mod tally;
 mod worth;
 
-pub(super) use bots::is_declared_bot;
+pub(crate) use bots::Agent;
 pub(super) use closing::{Closing, Looks, Metered};
 pub(super) use tally::{Served, Tally};
 pub(super) use worth::{Part, Worth};
