@@ -270,7 +270,15 @@ impl Keeper {
         let (day, carry) = match due {
             Due::Seal(day, closed) => {
                 let Closed { seal, carry } = *closed;
-                sign(&self.store, &self.region, (day, &seal)).await?;
+                let (store, region) = (self.store.clone(), Arc::clone(&self.region));
+                let mut signing = std::pin::pin!(sign(&store, &region, (day, &seal)));
+                // A slow disk keeps what is counted meanwhile no longer from it than ever.
+                loop {
+                    tokio::select! {
+                        signed = &mut signing => break signed?,
+                        () = tokio::time::sleep(BETWEEN_WRITES) => self.write().await?,
+                    }
+                }
                 tracing::info!(%day, rows = seal.rows.len(), "what was served is sealed");
                 (day, carry)
             }

@@ -57,8 +57,12 @@ impl Turn<'_> {
 mod tests {
     use super::*;
     use crate::accounting::books::OwnSeals;
+    use crate::accounting::ledger::ROWS_KEPT_DAYS;
     use crate::accounting::seal::sample::seal;
     use crate::region::scene::Scene;
+    use std::collections::BTreeSet;
+    use verge_sync::Digest;
+    use verge_sync::content::Thrift;
     use verge_sync::record::body::HostProof;
 
     #[tokio::test]
@@ -81,5 +85,26 @@ mod tests {
         assert_eq!(own.last(), Some(day.next()));
         assert_eq!(own.epoch_max(), 5);
         assert!(region.effect().evidence.is_empty());
+    }
+    #[tokio::test]
+    async fn the_collector_leaves_the_rows_of_seals() {
+        let scene = Scene::new(2, HostProof::None);
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("node");
+        scene.store(0, &data).await;
+        let region = Arc::new(scene.open(0, &data));
+        let sealed = seal();
+        region.believe(sealed.day.next().begins_s());
+        let encoded = sealed.encode();
+        region.seal(sealed.day, &encoded.body).await.unwrap();
+        let thrift = Thrift::new(0, BTreeSet::new());
+        let rows = Digest::of(&encoded.rows);
+        let is_live = || region.live_blobs(&thrift).unwrap().contains(&rows);
+        assert!(is_live());
+        let days = u64::from(ROWS_KEPT_DAYS) * 86_400;
+        region.believe(sealed.day.begins_s() + days);
+        assert!(is_live());
+        region.believe(sealed.day.next().begins_s() + days);
+        assert!(!is_live());
     }
 }

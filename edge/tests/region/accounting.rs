@@ -13,14 +13,17 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use verge_sync::clock::stopwatch;
 
 const HOST: &str = "garden.sites.localhost";
 /// So long a node lives at most after it was seen to count.
 const MOMENT_US_MAX: u64 = 1_500_000;
+/// All in one month: at its end what is too little has no row.
+const KILLS_PER_NODE: usize = 25;
 
 /// One visitor's connection.
 pub(crate) struct Visit(BufReader<TcpStream>);
@@ -59,6 +62,8 @@ impl Visit {
 /// Visitors who come over and over, until they are told to stop or nobody answers.
 struct Load {
     asked: Arc<AtomicU64>,
+    /// When each answer had arrived.
+    answered: Arc<Mutex<Vec<Instant>>>,
     is_over: Arc<AtomicBool>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
@@ -67,6 +72,7 @@ impl Load {
     fn new() -> Self {
         Self {
             asked: Arc::default(),
+            answered: Arc::default(),
             is_over: Arc::default(),
             threads: Vec::new(),
         }
@@ -76,6 +82,7 @@ impl Load {
         self.is_over.store(false, Ordering::Relaxed);
         let visitor = || {
             let (asked, is_over) = (Arc::clone(&self.asked), Arc::clone(&self.is_over));
+            let answered = Arc::clone(&self.answered);
             std::thread::spawn(move || {
                 let Ok(mut visit) = Visit::new(address) else {
                     return;
@@ -86,6 +93,7 @@ impl Load {
                     if visit.get(HOST).is_err() {
                         return;
                     }
+                    answered.lock().unwrap().push(stopwatch());
                 }
             })
         };
@@ -98,6 +106,19 @@ impl Load {
             .drain(..)
             .for_each(|thread| thread.join().unwrap());
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// How many answers were not counted, and how long before `end` the first of them arrived, if those
+    /// are the last.
+    fn lost(&self, counted: u64, end: Instant) -> (usize, Duration) {
+        let mut answered = self.answered.lock().unwrap().clone();
+        answered.sort_unstable();
+        let lost = answered
+            .len()
+            .saturating_sub(usize::try_from(counted).unwrap());
+        let first = answered.iter().rev().nth(lost.saturating_sub(1));
+        let ago = first.map(|first| end.saturating_duration_since(*first));
+        (lost, ago.filter(|_| lost > 0).unwrap_or_default())
     }
 }
 
@@ -128,76 +149,114 @@ fn open_requests(status: &Value) -> u64 {
 
 /// What is sealed, by day.
 fn sealed(node: &Node) -> BTreeMap<String, u64> {
-    let mut days = BTreeMap::new();
-    for month in ["03", "04", "05", "06", "07", "08", "09"] {
-        let month = format!("2030-{month}");
-        let said = node.verge_ok(&["usage", "--by", "day", "--json", "--month", &month]);
-        let usage: Value = serde_json::from_str(&said).unwrap();
-        let lines = usage["lines"].as_array().unwrap().iter();
-        days.extend(lines.map(|line| {
+    let said = node.verge_ok(&["usage", "--by", "day", "--json", "--month", "2030-03"]);
+    let usage: Value = serde_json::from_str(&said).unwrap();
+    let lines = usage["lines"].as_array().unwrap().iter();
+    lines
+        .map(|line| {
             let day = line["name"].as_str().unwrap().to_owned();
             (day, line["answers"].as_u64().unwrap())
-        }));
-    }
-    days
+        })
+        .collect()
 }
 
-/// Killed at any moment of its days, the sealing of each among them.
-#[test]
-fn a_killed_node_loses_what_it_had_not_written_and_seals_every_day_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("node");
-    with_page(&data, &[]);
-    let mut load = Load::new();
-    let (_open, moment) = sync_channel::<()>(1);
-    let (mut least, mut known) = (0, BTreeMap::new());
-    let kills = count("VERGE_KILLS", 20);
-    for number in 0..kills {
-        // The day before is sealed two seconds later.
-        let mut node = Node::start_at(&data, &format!("{} 00:14:58", date(number)));
-        load.begin(node.ready().http.unwrap());
-        // Every second one may die before anything, or while it seals.
-        if number % 2 == 0 {
-            wait(&node, |status| open_requests(status) > 20);
-            let days = sealed(&node);
-            // In this order: what is sealed meanwhile is missing, and never there twice.
-            least = least.max(days.values().sum::<u64>() + open_requests(&status(&node)));
-            known.extend(days);
+/// All that a node has counted, looked at while nothing is counted; and what is sealed of it.
+fn counted(node: &Node) -> (u64, BTreeMap<String, u64>) {
+    loop {
+        let now = status(node);
+        let days = sealed(node);
+        let last = days.keys().next_back().map(String::as_str);
+        // No day is on its way from one to the other.
+        if last == now["accounting"]["sealed_until"].as_str()
+            && now["accounting"] == status(node)["accounting"]
+        {
+            return (days.values().sum::<u64>() + open_requests(&now), days);
         }
+    }
+}
+
+/// A life of a node that was killed.
+struct Life {
+    load: Load,
+    end: Instant,
+    /// What was counted before it, and what was seen to be written in it.
+    before: u64,
+    least: u64,
+}
+
+impl Life {
+    /// Day `number`: the day before is sealed two seconds after it began.
+    fn live(node: &mut Node, number: usize, before: u64) -> Self {
+        let mut load = Load::new();
+        load.begin(node.ready().http.unwrap());
+        let mut least = before;
+        // Every second one may die before anything, or while it seals.
+        if number.is_multiple_of(2) {
+            wait(node, |status| open_requests(status) > 20);
+            // In this order: what is sealed meanwhile is missing, and never there twice.
+            let days: u64 = sealed(node).values().sum();
+            least = least.max(days + open_requests(&status(node)));
+        }
+        let (_open, moment) = sync_channel::<()>(1);
         let wait_us = RandomState::new().hash_one(number) % MOMENT_US_MAX;
         assert!(moment.recv_timeout(Duration::from_micros(wait_us)).is_err());
         node.kill();
-        load.end();
+        Self {
+            load,
+            end: stopwatch(),
+            before,
+            least,
+        }
     }
-    let asked = load.end();
-    let node = Node::start_at(&data, &format!("{} 00:16:00", date(kills)));
-    let now = wait(&node, |status| {
-        status["accounting"]["open_days"] == 0 && status["accounting"]["waiting_count"] == 0
-    });
-    let days = sealed(&node);
-    let counted = days.values().sum::<u64>() + open_requests(&now);
-    println!(
-        "asked {asked}, counted {counted}, at least {least}, {} days",
-        days.len()
-    );
-    assert!(counted <= asked, "{counted} of {asked}");
-    assert!(counted >= least, "{counted}, {least} were written");
-    assert!(
-        known
-            .iter()
-            .all(|(day, answers)| days.get(day) == Some(answers))
-    );
-    let accounting = &now["accounting"];
-    assert_eq!(accounting["contradicted"], Value::Array(Vec::new()));
-    assert_eq!(accounting["gap_count"], 0);
-    assert_eq!(accounting["damaged_bytes"], 0, "a kill damages nothing");
+
+    fn is_counted(mut self, now: u64) {
+        let asked = self.load.end();
+        let (least, most) = (self.least, self.before + asked);
+        let (lost, ago) = self.load.lost(now - self.before, self.end);
+        println!("asked {asked}: lost {lost} answers of the last {ago:?}");
+        assert!(now >= least && now <= most, "{least} <= {now} <= {most}");
+    }
 }
 
-/// Days of 2030, from the second of March on, in a month as long as there are kills.
+/// Days of March 2030, from the second on.
 fn date(number: usize) -> String {
-    let day = jiff::civil::date(2030, 3, 2);
-    let days = jiff::Span::new().days(i64::try_from(number).unwrap());
-    day.checked_add(days).unwrap().to_string()
+    format!("2030-03-{:02}", number + 2)
+}
+
+/// So many kills of one node, at any moment of its days, the sealing of each among them.
+fn kill_every_day(kills: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("node");
+    with_page(&data, &[]);
+    let (mut last, mut known) = (None::<Life>, BTreeMap::new());
+    for number in 0..=kills {
+        let mut node = Node::start_at(&data, &format!("{} 00:14:58", date(number)));
+        let (before, days) = counted(&node);
+        if let Some(last) = last.take() {
+            last.is_counted(before);
+        }
+        let is_kept = |(day, answers): (&String, &u64)| days.get(day) == Some(answers);
+        assert!(known.iter().all(is_kept), "{known:?} {days:?}");
+        known = days;
+        if number < kills {
+            last = Some(Life::live(&mut node, number, before));
+            continue;
+        }
+        let now = wait(&node, |status| status["accounting"]["open_days"] == 0);
+        let accounting = &now["accounting"];
+        assert_eq!(accounting["contradicted"], Value::Array(Vec::new()));
+        assert_eq!(accounting["gap_count"], 0);
+        assert_eq!(accounting["damaged_bytes"], 0, "a kill damages nothing");
+        assert_eq!(counted(&node).0, before);
+    }
+}
+
+#[test]
+fn a_killed_node_loses_what_it_had_not_written_and_seals_every_day_once() {
+    let kills = count("VERGE_KILLS", 20);
+    for first in (0..kills).step_by(KILLS_PER_NODE) {
+        kill_every_day(KILLS_PER_NODE.min(kills - first));
+    }
 }
 
 fn cut_power_while_it_counts(mkfs: &[&str], bytes: u64) {

@@ -104,13 +104,28 @@ impl<D: JournalDisk> Books<D> {
                 "the journal of what was served is damaged: what these bytes counted is lost, all else is kept"
             );
         }
-        Ok(Self {
+        let mut books = Self {
             node,
             journal,
             replay,
             damaged_bytes,
             is_behind_proxy,
-        })
+        };
+        books.resume(own)?;
+        Ok(books)
+    }
+
+    /// Ends the days whose records were written just before a crash: until then they would be shown
+    /// twice.
+    fn resume(&mut self, own: &OwnSeals) -> Result<(), JournalError> {
+        while let Some((day, counts)) = self.replay.days.first_key_value() {
+            let (day, carry) = (*day, self.replay.carry.clone());
+            let closed = close((self.node, day), counts, carry, own.before(day));
+            let said = closed.filter(|closed| own.says(day, &closed.seal.encode()));
+            let Some(closed) = said else { break };
+            self.sealed(day, closed.carry)?;
+        }
+        Ok(())
     }
 
     /// Takes over what was counted, and writes it. It comes back if it could not be taken over.
