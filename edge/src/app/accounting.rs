@@ -272,13 +272,14 @@ impl Keeper {
                 let Closed { seal, carry } = *closed;
                 let (store, region) = (self.store.clone(), Arc::clone(&self.region));
                 let mut signing = std::pin::pin!(sign(&store, &region, (day, &seal)));
-                // A slow disk keeps what is counted meanwhile no longer from it than ever.
+                // What is counted meanwhile waits no longer than ever, however slow the disk is.
                 loop {
                     tokio::select! {
                         signed = &mut signing => break signed?,
-                        () = tokio::time::sleep(BETWEEN_WRITES) => self.write().await?,
+                        () = tokio::time::sleep(BETWEEN_WRITES / 2) => self.write().await?,
                     }
                 }
+                self.write().await?;
                 tracing::info!(%day, rows = seal.rows.len(), "what was served is sealed");
                 (day, carry)
             }
@@ -292,7 +293,8 @@ impl Keeper {
             }
         };
         let ending = move |books: &mut Books<JournalDir>| books.sealed(day, carry);
-        Ok(self.with_books(ending).await?)
+        self.with_books(ending).await?;
+        self.write().await
     }
 
     /// Says once that something is wrong, and once that it is well again.

@@ -209,7 +209,7 @@ impl Life {
         }
     }
 
-    fn is_counted(mut self, now: u64) {
+    fn end(mut self, now: u64) {
         let asked = self.load.end();
         let (least, most) = (self.least, self.before + asked);
         let (lost, ago) = self.load.lost(now - self.before, self.end);
@@ -233,7 +233,7 @@ fn kill_every_day(kills: usize) {
         let mut node = Node::start_at(&data, &format!("{} 00:14:58", date(number)));
         let (before, days) = counted(&node);
         if let Some(last) = last.take() {
-            last.is_counted(before);
+            last.end(before);
         }
         let is_kept = |(day, answers): (&String, &u64)| days.get(day) == Some(answers);
         assert!(known.iter().all(is_kept), "{known:?} {days:?}");
