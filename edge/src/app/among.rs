@@ -217,6 +217,8 @@ impl Reach<'_> {
         let network = NetworkConfig {
             listen: config.listen.nodes.clone(),
             callers: self.callers,
+            // Nobody reads them yet: whoever writes one gets no answer.
+            letters: mpsc::channel(1).0,
             blocked: self.blocked,
             store: store.clone(),
             damaged: Box::new(damaged),
