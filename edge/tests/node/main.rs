@@ -16,6 +16,7 @@ mod damage;
 mod dns_update;
 mod doctor;
 mod export;
+#[allow(dead_code, reason = "shared with the tests of a region")]
 mod harness;
 mod history;
 mod hosts;

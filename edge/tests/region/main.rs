@@ -61,3 +61,4 @@ mod street;
 mod time;
 mod town;
 mod watch;
+mod witnesses;
