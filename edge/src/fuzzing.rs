@@ -45,6 +45,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("hook_lines", receive::fuzzing::hook_lines),
     ("hosts", http::fuzzing::hosts),
     ("journal_segments", accounting::journal::segments),
+    ("keepsakes", crate::witness::keepsakes),
     ("manifests", http::fuzzing::site::manifests),
     ("messages", messages),
     ("observations", crate::watch::observation::observations),

@@ -45,6 +45,7 @@ mod fork;
 mod history;
 mod issuers;
 mod joining;
+mod keepsake;
 mod limits;
 mod look;
 mod names;
