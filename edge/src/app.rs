@@ -18,6 +18,7 @@ mod names;
 mod process;
 mod showing;
 mod status;
+mod witnessing;
 mod zone_addresses;
 
 use crate::accounting::desk::Desk;
@@ -39,6 +40,7 @@ use crate::receive;
 use crate::region::RegionView;
 use crate::sites::{CacheBudget, SiteAt, Sites};
 use crate::status_page::StatusPage;
+use crate::witness::{OpenDays, Witnessing};
 use accounting::{Keeping, Manner};
 use among::{Among, Welcome};
 use anyhow::Context;
@@ -95,10 +97,10 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let reviews = showing.certification().reviews();
     let counting = Arc::new(Desk::new(store.clone()));
     let beside = (&thrift, &counting);
-    let Some(among) = among(&store, &region, &config, beside, reviews).await? else {
+    let Some(mut among) = among(&store, &region, &config, beside, reviews).await? else {
         return Ok(());
     };
-    let manner = manner(&config);
+    let manner = manner(&config, among.witnessing());
     let books = accounting::start(&store, &region, &counting, among.clock(), manner).await?;
     let page = showing.status();
     status::show(&page, &region, &among.membership).await;
@@ -326,12 +328,13 @@ fn sites(data: &Path, config: &Config) -> (Arc<Sites>, mpsc::Receiver<Damage>) {
 }
 
 /// How what visitors get is counted.
-fn manner(config: &Config) -> Manner {
+fn manner(config: &Config, witnessing: (Arc<Witnessing>, OpenDays)) -> Manner {
     let visitors = &config.visitors;
     let has_none = visitors.proxy_protocol_from.is_empty() && visitors.forwarded_from.is_empty();
     Manner {
         between_syncs: Duration::from_secs(config.accounting.between_syncs_s),
         is_behind_proxy: !has_none,
+        witnessing,
     }
 }
 

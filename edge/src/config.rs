@@ -25,6 +25,9 @@ const RESOLVERS_MAX: usize = 3;
 /// What a power cut may lose of what was counted.
 const BETWEEN_SYNCS_S_MAX: u64 = 60;
 
+/// What a dead disk may lose of what was counted.
+const BETWEEN_SNAPSHOTS_S_MAX: u64 = 900;
+
 /// A zone has a handful of servers; each is waited for.
 const SECONDARIES_MAX: usize = 8;
 
@@ -73,6 +76,9 @@ pub struct Config {
 pub struct Accounting {
     /// Seconds after which what was written of it is synced: so much a power cut may lose.
     pub between_syncs_s: u64,
+    /// Seconds after which the witnesses of this node get what was counted: so much a dead disk may
+    /// lose.
+    pub between_snapshots_s: u64,
 }
 
 /// How far the machine's clock is trusted.
@@ -421,6 +427,7 @@ impl Default for Accounting {
     fn default() -> Self {
         Self {
             between_syncs_s: BETWEEN_SYNCS_S_MAX,
+            between_snapshots_s: BETWEEN_SNAPSHOTS_S_MAX,
         }
     }
 }
@@ -504,6 +511,10 @@ impl Config {
         if !(1..=BETWEEN_SYNCS_S_MAX).contains(&self.accounting.between_syncs_s) {
             let why = "must be 1 to 60: what a power cut may lose of what was counted";
             return wrong("accounting.between_syncs_s", why);
+        }
+        if !(1..=BETWEEN_SNAPSHOTS_S_MAX).contains(&self.accounting.between_snapshots_s) {
+            let why = "must be 1 to 900: what a dead disk may lose of what was counted";
+            return wrong("accounting.between_snapshots_s", why);
         }
         if self.dns.resolvers.len() > RESOLVERS_MAX {
             return wrong("dns.resolvers", "name at most 3 resolvers");

@@ -47,3 +47,4 @@ pub mod tls;
 pub mod verify;
 pub mod watch;
 mod welcome;
+pub mod witness;

@@ -25,6 +25,7 @@ pub(crate) mod scene;
 mod seal;
 mod status;
 pub mod vote;
+mod witness;
 mod write;
 
 pub use adding::Added;
@@ -269,7 +270,9 @@ impl RegionView {
         let step = &effect.chain.current().body;
         let mut live: BTreeSet<Digest> = step.removed.values().copied().collect();
         live.extend(named_bundles(&effect));
-        live.extend(named_rows(&effect, Day::of_time(self.floor_s())));
+        let today = Day::of_time(self.floor_s());
+        live.extend(named_rows(&effect, today));
+        live.extend(crate::witness::named_rows(&effect, today).into_keys());
         for (site, deploys) in kept(&effect, thrift) {
             for deploy in deploys.into_iter().map(DeployEffect::body) {
                 let version = deploy.version;

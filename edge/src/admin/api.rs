@@ -369,6 +369,8 @@ impl Api {
         let mut changes = self.region.replica().changes();
         let mut looks = self.membership.watched().changes();
         let mut reviews = self.membership.reviews();
+        let mut witnesses = self.membership.witnessing().standing();
+        let mut gate = self.membership.witnessing().gate.watch();
         loop {
             let status = self.membership.status(&self.region).await;
             if last.as_ref() != Some(&status.without_seconds()) {
@@ -389,6 +391,8 @@ impl Api {
                 changed = changes.changed() => if changed.is_err() { return Ok(()) },
                 changed = looks.changed() => if changed.is_err() { return Ok(()) },
                 changed = reviews.changed() => if changed.is_err() { return Ok(()) },
+                changed = witnesses.changed() => if changed.is_err() { return Ok(()) },
+                changed = gate.changed() => if changed.is_err() { return Ok(()) },
                 () = log.closed() => return Ok(()),
                 // What only the clock changes: a certificate that ends.
                 () = tokio::time::sleep(BETWEEN_CLOCK_LOOKS) => {}

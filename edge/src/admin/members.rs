@@ -12,6 +12,7 @@ use crate::region::{
 };
 use crate::signing::{SignedLine, ToSignLine};
 use crate::watch::Watch;
+use crate::witness::Witnessing;
 use data_encoding::BASE32_NOPAD;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub struct Membership {
     thrift: Arc<Thrift>,
     blocked: watch::Sender<BTreeSet<NodeId>>,
     watched: Arc<Watch>,
+    witnessing: Arc<Witnessing>,
     reviews: watch::Receiver<Arc<Review>>,
     accounting: Arc<Desk>,
 }
@@ -50,7 +52,11 @@ impl Membership {
         (store, thrift, accounting): (Store, Arc<Thrift>, Arc<Desk>),
         porter: Arc<Porter>,
         (clock, reviews): (watch::Receiver<(u64, Belief)>, watch::Receiver<Arc<Review>>),
-        (blocked, watched): (watch::Sender<BTreeSet<NodeId>>, Arc<Watch>),
+        (blocked, watched, witnessing): (
+            watch::Sender<BTreeSet<NodeId>>,
+            Arc<Watch>,
+            Arc<Witnessing>,
+        ),
     ) -> Self {
         Self {
             porter,
@@ -59,6 +65,7 @@ impl Membership {
             thrift,
             blocked,
             watched,
+            witnessing,
             reviews,
             accounting,
         }
@@ -107,11 +114,20 @@ impl Membership {
         let names = wanted.iter().map(|wanted| &wanted.names);
         status.certificates = Cover::of(&self.reviews.borrow(), names, Clock::System.now());
         status.accounting = self.accounting.line();
+        let (line, findings) = self.witnessing.line(&effect);
+        status.witnesses = line;
+        status.evidence.extend(findings);
         status.asking = asking
             .map(|asking| format!("{} ({})", asking.provider.name, asking.words))
             .chain(unsigned)
             .collect();
         status
+    }
+
+    /// What this node does as a witness, and its own witnesses.
+    #[must_use]
+    pub fn witnessing(&self) -> &Witnessing {
+        &self.witnessing
     }
 
     /// What was seen of the other nodes.

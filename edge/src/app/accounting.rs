@@ -9,10 +9,11 @@ use crate::accounting::books::{Books, Due, Moment, OwnSeals, SEAL_AFTER_S};
 use crate::accounting::calendar::Day;
 use crate::accounting::desk::{Desk, Standing};
 use crate::accounting::journal::{JournalDir, JournalError};
-use crate::accounting::seal::{Carry, Closed};
+use crate::accounting::seal::{Carry, Closed, Seal};
 use crate::belief::Belief;
 use crate::error_chain::chain;
 use crate::region::{RegionView, WriteError};
+use crate::witness::{OpenDays, Wait, Witnessing};
 use anyhow::Context;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +51,9 @@ struct Keeper {
     /// Before that nothing is tried again.
     rest_until: Option<Instant>,
     trouble: Option<String>,
+    witnessing: Arc<Witnessing>,
+    gate: watch::Receiver<Option<Wait>>,
+    asked: OpenDays,
 }
 
 /// The task, to be ended.
@@ -62,6 +66,8 @@ pub(super) struct Keeping {
 pub(super) struct Manner {
     pub(super) between_syncs: Duration,
     pub(super) is_behind_proxy: bool,
+    /// Whether a day may be sealed, and who asks for those that are open.
+    pub(super) witnessing: (Arc<Witnessing>, OpenDays),
 }
 
 /// Why a day is not sealed yet.
@@ -86,6 +92,7 @@ pub(super) async fn start(
     clock: watch::Receiver<(u64, Belief)>,
     manner: Manner,
 ) -> anyhow::Result<Keeping> {
+    let (witnessing, asked) = manner.witnessing;
     let mut keeper = Keeper {
         store: store.clone(),
         region: Arc::clone(region),
@@ -97,6 +104,9 @@ pub(super) async fn start(
         sync_at: None,
         rest_until: None,
         trouble: None,
+        gate: witnessing.gate.watch(),
+        witnessing,
+        asked,
     };
     match keeper.open().await {
         Err(error @ (JournalError::Newer(_) | JournalError::Epochs)) => {
@@ -138,6 +148,13 @@ impl Keeper {
                 changed = self.clock.changed(), if self.waits_for_clock() => {
                     if changed.is_err() { break }
                 }
+                // Its other end is here, too.
+                _ = self.gate.changed() => {}
+                Some(asked) = self.asked.recv() => {
+                    self.step(false).await;
+                    self.show_open_days(asked).await;
+                    continue;
+                }
             }
             self.step(false).await;
         }
@@ -156,7 +173,7 @@ impl Keeper {
             let left = Duration::from_secs(due_s.saturating_sub(wall_s()));
             now + left.clamp(Duration::from_secs(1), BETWEEN_CLOCK_LOOKS)
         });
-        let over = over.filter(|_| !self.waits_for_clock());
+        let over = over.filter(|_| !self.waits_for_clock() && self.witnessing.gate.is_open());
         [self.sync_at, over].into_iter().flatten().min()
     }
 
@@ -249,7 +266,20 @@ impl Keeper {
         Ok(self.with_books(writing).await?)
     }
 
+    /// For the witnesses; nothing while it cannot be synced.
+    async fn show_open_days(&mut self, asked: oneshot::Sender<Vec<Seal>>) {
+        let own = OwnSeals::of(&self.region.effect(), self.region.keys().node());
+        match self.with_books(move |books| books.open_days(&own)).await {
+            // Whoever asked may be gone.
+            Ok(days) => drop(asked.send(days)),
+            Err(error) => tracing::debug!(error = chain(&error), "no snapshot"),
+        }
+    }
+
     async fn seal_ended(&mut self) -> Result<(), Unsealed> {
+        if !self.witnessing.gate.is_open() {
+            return Ok(());
+        }
         let Some(now_s) = self.believed_s() else {
             return Ok(());
         };
@@ -326,7 +356,7 @@ impl Keeper {
 async fn sign(
     store: &Store,
     region: &Arc<RegionView>,
-    (day, seal): (Day, &crate::accounting::seal::Seal),
+    (day, seal): (Day, &Seal),
 ) -> Result<(), Unsealed> {
     let encoded = seal.encode();
     // Until the record names them nothing else keeps them.

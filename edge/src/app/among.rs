@@ -2,6 +2,7 @@
 //! removals name.
 
 use super::collection::Collection;
+use super::witnessing::{self, LETTERS_MAX, Parts};
 use super::{fitness, housekeeping};
 use crate::accounting::desk::Desk;
 use crate::admin::Membership;
@@ -15,6 +16,7 @@ use crate::receipts::Receipts;
 use crate::receive::Histories;
 use crate::region::{META_NEWCOMER, Reached, RegionView, WriteError};
 use crate::watch::{Tools, Watch};
+use crate::witness::{OpenDays, Witnessing};
 use anyhow::Context;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -26,7 +28,7 @@ use verge_sync::Digest;
 use verge_sync::clock::Clock;
 use verge_sync::content::{GatherConfig, Gatherer, Nobody, Repairs, Sources, Thrift, shown};
 use verge_sync::id::{NodeId, ProviderId};
-use verge_sync::net::{Caller, Network, NetworkConfig, STALL_TIME, Wall};
+use verge_sync::net::{Caller, Letter, Network, NetworkConfig, STALL_TIME, Wall};
 use verge_sync::record::RemovalList;
 use verge_sync::record::body::ADDRESSES_MAX;
 use verge_sync::store::{MetaValue, Store};
@@ -47,6 +49,8 @@ pub(super) struct Among {
     network: Option<Arc<Network>>,
     repairs: Repairs,
     clock: watch::Receiver<(u64, Belief)>,
+    witnessing: Arc<Witnessing>,
+    open_days: Option<OpenDays>,
     tasks: JoinSet<()>,
 }
 
@@ -61,9 +65,11 @@ impl Among {
     ) -> anyhow::Result<Self> {
         let blocked = watch::Sender::new(Membership::read_blocked(store)?);
         let (callers, heard) = mpsc::channel(CALLERS_MAX);
+        let (letters, written) = mpsc::channel(LETTERS_MAX);
         let repairs = Repairs::default();
         let reach = Reach {
             callers,
+            letters,
             blocked: blocked.subscribe(),
             repairs: &repairs,
         };
@@ -76,15 +82,17 @@ impl Among {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&porter).serve(heard));
         let (told, clock) = watch::channel((wall_s(), Belief::Unsupported));
-        let watched = Watch::new(Tools {
-            store: store.clone(),
-            region: Arc::clone(region),
-            network: network.clone(),
-            clock: clock.clone(),
+        let seen = Seen {
+            store,
+            region,
+            network: &network,
+            clock: &clock,
             blocked: blocked.subscribe(),
-            damaged: Box::new(housekeeping::found_here(repairs.clone())),
-        });
-        let watched = Arc::new(watched);
+            repairs: &repairs,
+        };
+        let watched = Arc::new(seen.watch());
+        let between = Duration::from_secs(config.accounting.between_snapshots_s);
+        let (witnessing, open_days) = seen.witness((written, between), &mut tasks);
         tasks.spawn(Arc::clone(&watched).run(config.watch.between_probes()));
         tasks.spawn(keep_time(Arc::clone(region), config.time.clock, told));
         tasks.spawn(keep_lists(
@@ -110,13 +118,15 @@ impl Among {
             clock.clone(),
         ));
         let store = (store.clone(), Arc::clone(thrift), Arc::clone(desk));
-        let membership =
-            Membership::new(store, porter, (clock.clone(), reviews), (blocked, watched));
+        let seen = (blocked, watched, Arc::clone(&witnessing));
+        let membership = Membership::new(store, porter, (clock.clone(), reviews), seen);
         Ok(Self {
             membership: Arc::new(membership),
             network,
             repairs,
             clock,
+            witnessing,
+            open_days: Some(open_days),
             tasks,
         })
     }
@@ -184,6 +194,14 @@ impl Among {
         self.clock.clone()
     }
 
+    /// Whether days may be sealed, and what the books are asked; the latter once.
+    pub(super) fn witnessing(&mut self) -> (Arc<Witnessing>, OpenDays) {
+        // Whoever comes later is asked nothing.
+        let nobody = || mpsc::channel(1).1;
+        let asked = self.open_days.take().unwrap_or_else(nobody);
+        (Arc::clone(&self.witnessing), asked)
+    }
+
     /// Where lost blobs are asked for.
     pub(super) fn repairs(&self) -> &Repairs {
         &self.repairs
@@ -195,9 +213,55 @@ impl Among {
     }
 }
 
+/// What looks at others, and what witnesses them, work with.
+struct Seen<'a> {
+    store: &'a Store,
+    region: &'a Arc<RegionView>,
+    network: &'a Option<Arc<Network>>,
+    clock: &'a watch::Receiver<(u64, Belief)>,
+    blocked: watch::Receiver<BTreeSet<NodeId>>,
+    repairs: &'a Repairs,
+}
+
+impl Seen<'_> {
+    fn watch(&self) -> Watch {
+        Watch::new(Tools {
+            store: self.store.clone(),
+            region: Arc::clone(self.region),
+            network: self.network.clone(),
+            clock: self.clock.clone(),
+            blocked: self.blocked.clone(),
+            damaged: Box::new(housekeeping::found_here(self.repairs.clone())),
+        })
+    }
+
+    /// Begins to be a witness of others; gives what the books and the steward hear of it.
+    fn witness(
+        &self,
+        (letters, between_snapshots): (mpsc::Receiver<Letter>, Duration),
+        tasks: &mut JoinSet<()>,
+    ) -> (Arc<Witnessing>, OpenDays) {
+        let (desk, open_days) = Witnessing::new();
+        let desk = Arc::new(desk);
+        tasks.spawn(witnessing::run(Parts {
+            store: self.store.clone(),
+            region: Arc::clone(self.region),
+            network: self.network.clone(),
+            letters,
+            clock: self.clock.clone(),
+            blocked: self.blocked.clone(),
+            repairs: self.repairs.clone(),
+            desk: Arc::clone(&desk),
+            between_snapshots,
+        }));
+        (desk, open_days)
+    }
+}
+
 /// What the port for other nodes works with.
 struct Reach<'a> {
     callers: mpsc::Sender<Caller>,
+    letters: mpsc::Sender<Letter>,
     blocked: watch::Receiver<BTreeSet<NodeId>>,
     repairs: &'a Repairs,
 }
@@ -217,6 +281,7 @@ impl Reach<'_> {
         let network = NetworkConfig {
             listen: config.listen.nodes.clone(),
             callers: self.callers,
+            letters: self.letters,
             blocked: self.blocked,
             store: store.clone(),
             damaged: Box::new(damaged),

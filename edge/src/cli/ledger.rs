@@ -1,13 +1,14 @@
 //! `verge ledger`: one row of a seal, shown to its owner and checked without a node.
 
-use super::statement::folder::read_bytes;
+use super::statement::folder::{read_bytes, read_seals};
 use crate::accounting::figures::{Class, Count};
 use crate::accounting::seal::{Proven, RowProof};
-use crate::attribution::statement::read_seal;
+use crate::attribution::statement::{SealedDay, read_seal};
+use crate::witness::{KEEPSAKE_BYTES_MAX, Keepsake, Link};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
-use verge_sync::store::create_file_durably;
+use verge_sync::store::{create_file_durably, write_file_durably};
 
 /// What can be done with what nodes sealed.
 #[derive(Debug, Subcommand)]
@@ -16,6 +17,9 @@ pub enum LedgerCommand {
     Prove(Prove),
     /// Check such a proof, and say what it shows.
     Verify(Verify),
+    /// Remember the last seal of each node in a statement; refuse one whose seals do not come from those
+    /// that were remembered.
+    Keep(Keep),
 }
 
 /// `verge ledger prove`
@@ -40,6 +44,16 @@ pub struct Verify {
     seal: Option<String>,
 }
 
+/// `verge ledger keep`
+#[derive(Debug, Args)]
+pub struct Keep {
+    /// The folder of a statement, or one with seals.
+    folder: PathBuf,
+    /// The file of what you have seen, a line for each node; it is made the first time.
+    #[arg(long = "in", value_name = "FILE")]
+    file: PathBuf,
+}
+
 impl LedgerCommand {
     /// Carries it out.
     ///
@@ -49,6 +63,7 @@ impl LedgerCommand {
         match self {
             Self::Prove(prove) => prove.run(),
             Self::Verify(verify) => verify.run(),
+            Self::Keep(keep) => keep.run(),
         }
     }
 }
@@ -91,6 +106,50 @@ impl Verify {
         say(&proven);
         Ok(())
     }
+}
+
+impl Keep {
+    fn run(self) -> anyhow::Result<()> {
+        let seals = read_seals(&self.folder)?;
+        let links = seals.into_iter().map(|SealedDay { digest, seal }| {
+            let (day, previous) = (seal.day, seal.previous);
+            let link = Link {
+                day,
+                digest,
+                previous,
+            };
+            (seal.node, link)
+        });
+        let links: Vec<_> = links.collect();
+        let mut kept = self.kept()?;
+        let seal_count = links.len();
+        kept.extend(links)
+            .with_context(|| self.folder.display().to_string())?;
+        write_file_durably(&self.file, kept.text().as_bytes(), 0o600)?;
+        say_kept(seal_count, &kept);
+        Ok(())
+    }
+
+    fn kept(&self) -> anyhow::Result<Keepsake> {
+        if self.file.symlink_metadata().is_err() {
+            return Ok(Keepsake::default());
+        }
+        let bytes = read_bytes(&self.file)?;
+        let name = || self.file.display().to_string();
+        if bytes.len() > KEEPSAKE_BYTES_MAX {
+            bail!("{} has more than {KEEPSAKE_BYTES_MAX} bytes", name());
+        }
+        let text = String::from_utf8(bytes).with_context(|| format!("{} is no text", name()))?;
+        Keepsake::parse(&text).with_context(name)
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn say_kept(seal_count: usize, kept: &Keepsake) {
+    let node_count = kept.node_count();
+    println!(
+        "{seal_count} seals go on from what you have seen; the last of {node_count} nodes are kept"
+    );
 }
 
 #[expect(clippy::print_stdout, reason = "the answer of a command")]

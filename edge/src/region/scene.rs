@@ -5,8 +5,10 @@
 use super::certify::{own_records, place};
 use super::{META_LOG, META_REGION, RegionView};
 use crate::accounting::calendar::Day;
+use crate::accounting::seal::Seal;
 use crate::certificates::CertificateBody;
 use crate::node_keys::NodeKeys;
+use crate::witness::Checkpoint;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -244,6 +246,22 @@ impl Scene {
         let day = day.number().to_be_bytes();
         let subject = [me.as_bytes().as_slice(), day.as_slice()].concat();
         self.foreign(number, Kind::SEAL, (subject, body))
+    }
+
+    /// A snapshot of node `number`, which is nobody's yet.
+    pub(crate) fn snapshot(&mut self, number: u8, said: &Seal) -> Record {
+        let (me, day) = (self.node(number), said.day.number().to_be_bytes());
+        let subject = [me.as_bytes().as_slice(), day.as_slice()].concat();
+        let author = &mut self.nodes[usize::from(number)];
+        let what = (subject, said.encode().body);
+        author.foreign_aside(Kind::SNAPSHOT, what).unwrap()
+    }
+
+    /// What node `number` says that it saw of the seals of node `of`.
+    pub(crate) fn checkpoint(&mut self, number: u8, of: u8, seen: &Checkpoint) -> RecordId {
+        let (me, of) = (self.node(number), self.node(of));
+        let subject = [*me.as_bytes(), *of.as_bytes()].concat();
+        self.foreign(number, Kind::CHECKPOINT, (subject, seen.encode()))
     }
 
     fn foreign(&mut self, number: u8, kind: Kind, what: (Vec<u8>, Vec<u8>)) -> RecordId {

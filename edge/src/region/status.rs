@@ -5,6 +5,7 @@ use crate::accounting::desk::AccountingLine;
 use crate::belief::Belief;
 use crate::certificates::Cover;
 use crate::watch::Watched;
+use crate::witness::WitnessLine;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use verge_sync::id::{NodeId, ProviderId, RecordId};
@@ -63,6 +64,8 @@ pub struct Status {
     pub certificates: Cover,
     /// What was served, and what is sealed of it.
     pub accounting: AccountingLine,
+    /// Who looks after what this node says of itself.
+    pub witnesses: WitnessLine,
     /// The clock.
     pub clock: ClockLine,
 }
@@ -199,6 +202,7 @@ impl RegionView {
                 .collect(),
             certificates: Cover::default(),
             accounting: AccountingLine::default(),
+            witnesses: WitnessLine::default(),
             clock: ClockLine {
                 wall_s,
                 is_believed: belief.holds(),
@@ -254,6 +258,8 @@ impl Status {
             fields.remove("has_provider_key");
             // What is not sealed is nobody else's yet, and names the hour of a visit.
             fields.remove("accounting");
+            // Who has to be silenced before a day is lost.
+            fields.remove("witnesses");
             let sealed_until = self.accounting.sealed_until.clone();
             fields.insert("sealed_until".to_owned(), sealed_until.into());
             for (listed, count) in [
@@ -326,6 +332,7 @@ impl Status {
         }
         lines.extend(self.certificates.line());
         lines.extend(self.accounting.lines());
+        lines.extend(self.witnesses.lines());
         lines.push(format!("clock      {}", self.clock.why));
         lines
     }

@@ -46,24 +46,7 @@ impl Node {
     /// The same with a clock that begins at `time`, or is ahead by as much (`+40d`), and goes on.
     #[allow(dead_code, reason = "for the tests of regions")]
     pub(crate) fn start_at(data: &Path, time: &str) -> Self {
-        let libraries = std::fs::read_dir("/usr/lib").unwrap();
-        let libraries = libraries.map(|folder| folder.unwrap().path());
-        let mut libraries = libraries.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
-        let library = libraries.find(|library| library.exists());
-        let library = library.expect("faketime is missing: `make test` installs it");
-        let words = [
-            "env".to_owned(),
-            format!("LD_PRELOAD={}", library.display()),
-            if time.starts_with('+') {
-                format!("FAKETIME={time}")
-            } else {
-                format!("FAKETIME=@{time}")
-            },
-            "TZ=UTC".to_owned(),
-            "DONT_FAKE_MONOTONIC=1".to_owned(),
-            "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
-        ];
-        Self::start_by(data, words.to_vec())
+        Self::start_by(data, clock_at(time))
     }
 
     /// The same by another program, such as `ip netns exec NAME`.
@@ -228,6 +211,28 @@ pub(crate) fn run_by(runner: &[String]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).arg(VERGE);
     command
+}
+
+/// What runs a program with a clock that begins at `time`, or is ahead by as much (`+40d`).
+pub(crate) fn clock_at(time: &str) -> Vec<String> {
+    let libraries = std::fs::read_dir("/usr/lib").unwrap();
+    let libraries = libraries.map(|folder| folder.unwrap().path());
+    let mut libraries = libraries.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
+    let library = libraries.find(|library| library.exists());
+    let library = library.expect("faketime is missing: `make test` installs it");
+    let words = [
+        "env".to_owned(),
+        format!("LD_PRELOAD={}", library.display()),
+        if time.starts_with('+') {
+            format!("FAKETIME={time}")
+        } else {
+            format!("FAKETIME=@{time}")
+        },
+        "TZ=UTC".to_owned(),
+        "DONT_FAKE_MONOTONIC=1".to_owned(),
+        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+    ];
+    words.to_vec()
 }
 
 /// Runs `verge ARGUMENTS --data DATA`.

@@ -6,6 +6,7 @@
 
 use super::blobs::{Asker, Outlet, SENDING_PER_PEER_MAX};
 use super::changes::Changes;
+use super::letters::Letterbox;
 use super::lists;
 use super::pieces::{Piece, Prover};
 use super::reach::is_near;
@@ -37,6 +38,8 @@ pub(super) enum Ask {
     Change(Digest, Digest),
     /// The proof that a piece of a blob is there.
     Piece(Piece),
+    /// Bytes for the program above, and its answer; they follow.
+    Letter,
 }
 
 impl Ask {
@@ -50,6 +53,7 @@ impl Ask {
                 [&[3], base.as_bytes().as_slice(), wanted.as_bytes()].concat()
             }
             Self::Piece(piece) => [vec![4], piece.encode()].concat(),
+            Self::Letter => vec![5],
         }
     }
 
@@ -65,6 +69,7 @@ impl Ask {
                 Some(Self::Change(digest(base)?, digest(wanted)?))
             }
             (4, piece) => Some(Self::Piece(Piece::decode(piece)?)),
+            (5, []) => Some(Self::Letter),
             _ => None,
         }
     }
@@ -88,6 +93,7 @@ pub(super) struct Answers {
     pub(super) changes: Changes,
     pub(super) receipts: Receipts,
     pub(super) prover: Prover,
+    pub(super) letterbox: Letterbox,
 }
 
 impl Answers {
@@ -127,6 +133,7 @@ impl Answers {
             Some(Ask::Change(base, wanted)) => self.changes.answer(send, (base, wanted)).await,
             Some(Ask::Receipts) => self.receipts.hear(peer, receive).await,
             Some(Ask::Piece(piece)) => self.prover.answer(peer, send, piece).await,
+            Some(Ask::Letter) => self.letterbox.answer(peer, send, receive).await,
             // Something of a later release: whoever asks gets nothing.
             None => Ok(()),
         }
@@ -162,6 +169,7 @@ mod tests {
             Ask::Receipts,
             Ask::Change(a, b),
             Ask::Piece(piece),
+            Ask::Letter,
         ];
         for ask in asks {
             let mut bytes = ask.encode();

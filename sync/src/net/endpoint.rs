@@ -21,6 +21,8 @@ use std::time::Duration;
 pub(super) const RECORDS_ALPN: &[u8] = b"verge/1/records";
 /// A newcomer asks to become one.
 pub(super) const JOIN_ALPN: &[u8] = b"verge/1/join";
+/// A member that is not connected writes a letter.
+pub(super) const LETTER_ALPN: &[u8] = b"verge/1/letters";
 /// The library waits 30 s for an address that does not answer.
 const DIAL_TIME: Duration = Duration::from_secs(3);
 /// A member that has gone silent for so long is not connected.
@@ -114,7 +116,11 @@ impl Endpoint {
         let (book, members) = (MemoryLookup::new(), Members::default());
         let mut builder = iroh::Endpoint::builder(presets::Minimal)
             .secret_key(SecretKey::from_bytes(&seed.transport_key().to_bytes()))
-            .alpns(vec![RECORDS_ALPN.to_vec(), JOIN_ALPN.to_vec()])
+            .alpns(
+                [RECORDS_ALPN, JOIN_ALPN, LETTER_ALPN]
+                    .map(<[u8]>::to_vec)
+                    .into(),
+            )
             .relay_mode(RelayMode::Disabled)
             .transport_config(transport())
             .address_lookup(book.clone())

@@ -8,8 +8,11 @@ use super::asks::{Answers, peer_is_near};
 use super::blobs::{self, Limits, Outlet};
 use super::bucket::Bucket;
 use super::changes::{self, Changes};
-use super::endpoint::{Close, Endpoint, EndpointError, JOIN_ALPN, RECORDS_ALPN, close, node_id};
+use super::endpoint::{
+    Close, Endpoint, EndpointError, JOIN_ALPN, LETTER_ALPN, RECORDS_ALPN, close, node_id,
+};
 use super::join::Caller;
+use super::letters::{self, Letter, LetterError, Letterbox};
 use super::lists;
 use super::pieces::{self, Piece, PieceError, Prover};
 use super::reach::{LINKS_MAX, Other, is_near, sought, to_dial};
@@ -61,6 +64,8 @@ pub struct NetworkConfig {
     pub listen: Vec<SocketAddr>,
     /// Newcomers who ask to join.
     pub callers: mpsc::Sender<Caller>,
+    /// Letters of members to the program above.
+    pub letters: mpsc::Sender<Letter>,
     /// Nodes that this one has nothing to do with, whatever the records say.
     pub blocked: watch::Receiver<BTreeSet<NodeId>>,
     /// Where the blobs are that peers ask for.
@@ -141,6 +146,7 @@ impl Network {
             changes,
             receipts: Receipts::default(),
             prover,
+            letterbox: Letterbox::new(config.letters),
         };
         let shared = Arc::new(Shared {
             me: seed.node_id(),
@@ -212,6 +218,27 @@ impl Network {
         let connection = self.shared.connection(peer);
         let connection = connection.map_err(|_gone| PieceError::NotConnected)?;
         pieces::ask(&connection, piece).await
+    }
+
+    /// Sends a letter to `peer`, and gives what it answers; where the two are not connected, over a
+    /// connection that is made for it.
+    ///
+    /// # Errors
+    /// [`LetterError`]: nothing is known of what became of it.
+    pub async fn write(&self, peer: NodeId, letter: &[u8]) -> Result<Vec<u8>, LetterError> {
+        if let Ok(connection) = self.shared.connection(peer) {
+            return letters::send(&connection, letter).await;
+        }
+        let others = self.shared.others(&self.shared.replica.effect());
+        let addresses = others.get(&peer).ok_or(LetterError::NotConnected)?;
+        let addresses = resolve(addresses).await;
+        let endpoint = &self.shared.endpoint;
+        endpoint.find_at(peer, &addresses);
+        let dialed = endpoint.dial(peer, &addresses, LETTER_ALPN).await;
+        let connection = dialed.map_err(|_silent| LetterError::NotConnected)?;
+        let answer = letters::send(&connection, letter).await;
+        close(&connection, Close::Done);
+        answer
     }
 
     /// Where `peer` is seen now, if it is connected.
@@ -347,6 +374,14 @@ impl Shared {
                 }
                 Err(error) => tracing::debug!(%error, "a newcomer cannot be understood"),
             }
+            return;
+        }
+        if connection.alpn() == LETTER_ALPN {
+            let answers = Arc::clone(&self.answers);
+            tokio::spawn(async move {
+                let streams = (send, receive);
+                answers.letterbox.meet(peer, &connection, streams).await;
+            });
             return;
         }
         if !matches!(stream::receive(&mut receive).await, Ok(hello) if hello.is_empty()) {

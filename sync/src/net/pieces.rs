@@ -119,9 +119,10 @@ pub(super) struct Prover {
 }
 
 /// How often each peer has asked since a moment.
-struct Asked {
+pub(super) struct Asked {
     since: Instant,
     counts: BTreeMap<NodeId, u32>,
+    per_minute_max: u32,
 }
 
 impl Prover {
@@ -130,10 +131,7 @@ impl Prover {
             me,
             store,
             reading: Semaphore::new(READING_MAX),
-            asked: Mutex::new(Asked {
-                since: stopwatch(),
-                counts: BTreeMap::new(),
-            }),
+            asked: Mutex::new(Asked::new(stopwatch(), ANSWERS_PER_MINUTE_MAX)),
         }
     }
 
@@ -194,14 +192,22 @@ impl Prover {
 }
 
 impl Asked {
-    fn admits(&mut self, peer: NodeId, now: Instant) -> bool {
+    pub(super) fn new(since: Instant, per_minute_max: u32) -> Self {
+        Self {
+            since,
+            counts: BTreeMap::new(),
+            per_minute_max,
+        }
+    }
+
+    pub(super) fn admits(&mut self, peer: NodeId, now: Instant) -> bool {
         if now.saturating_duration_since(self.since) >= MINUTE {
             self.since = now;
             self.counts.clear();
         }
         let count = self.counts.entry(peer).or_default();
         *count = count.saturating_add(1);
-        *count <= ANSWERS_PER_MINUTE_MAX
+        *count <= self.per_minute_max
     }
 }
 
@@ -272,10 +278,7 @@ mod tests {
     #[test]
     fn a_peer_is_answered_so_often_in_a_minute() {
         let now = stopwatch();
-        let mut asked = Asked {
-            since: now,
-            counts: BTreeMap::new(),
-        };
+        let mut asked = Asked::new(now, ANSWERS_PER_MINUTE_MAX);
         let admitted = (0..=ANSWERS_PER_MINUTE_MAX).filter(|_| asked.admits(node(1), now));
         let admitted = u32::try_from(admitted.count()).unwrap();
         assert_eq!(admitted, ANSWERS_PER_MINUTE_MAX);

@@ -448,6 +448,39 @@ impl Author {
         }
     }
 
+    /// A record of a foreign kind that may never be published: it follows nothing, and has a log of its
+    /// own, so that its number is missed by nobody.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn foreign_aside(
+        &self,
+        kind: Kind,
+        (subject, body): (Vec<u8>, Vec<u8>),
+    ) -> Result<Record, WriteError> {
+        let Follows {
+            epoch,
+            sequence,
+            predecessors,
+        } = Follows::NOTHING;
+        let envelope = Envelope {
+            region: self.region,
+            kind,
+            subject,
+            author: self.id,
+            log: self.log,
+            n: 1,
+            epoch,
+            sequence,
+            predecessors,
+        };
+        let draft = Draft { envelope, body }.in_own_log();
+        match &self.key {
+            Some(key) => Ok(draft.sign(key)?),
+            None => Err(WriteError::KeyElsewhere(draft.into())),
+        }
+    }
+
     /// Follows what stands at `subject`.
     fn follow(
         &mut self,

@@ -11,6 +11,7 @@
 mod scene;
 
 mod content;
+mod letters;
 mod member;
 mod pieces;
 mod rogue;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
-use verge_sync::net::{Caller, Commit, Exchange, Holding, Network, NetworkConfig, Replica};
+use verge_sync::net::{Caller, Commit, Exchange, Holding, Letter, Network, NetworkConfig, Replica};
 use verge_sync::record::body::Node;
 use verge_sync::record::{Author, Effect, KindTable, Parameters, Record};
 use verge_sync::store::{LocalDisk, Store};
@@ -26,6 +26,7 @@ pub(crate) struct Member {
     pub(crate) store: Store,
     author: Author,
     _callers: mpsc::Receiver<Caller>,
+    pub(crate) letters: mpsc::Receiver<Letter>,
     _blocked: watch::Sender<BTreeSet<NodeId>>,
     folder: TempDir,
 }
@@ -80,10 +81,12 @@ impl Member {
         let exchange = Exchange::new(seed(number).node_id(), holding);
         let replica = Arc::new(Replica::new(store.clone(), exchange, |_| {}));
         let (callers, heard) = mpsc::channel(4);
+        let (letters, written) = mpsc::channel(4);
         let (block, blocked) = watch::channel(BTreeSet::new());
         let config = NetworkConfig {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             callers,
+            letters,
             blocked,
             store: store.clone(),
             damaged: Box::new(|_blob| {}),
@@ -101,6 +104,7 @@ impl Member {
             store,
             author: Author::node(&seed, scene.region, (log(number), 1_000)),
             _callers: heard,
+            letters: written,
             _blocked: block,
             folder,
         }

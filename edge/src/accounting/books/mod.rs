@@ -15,7 +15,7 @@ use super::calendar::Day;
 use super::figures::Count;
 use super::journal::{Deltas, Entry, Journal, JournalDisk, JournalError, Opened, Replay, Sealed};
 use super::meter::Taken;
-use super::seal::{Carry, Closed, close};
+use super::seal::{Carry, Closed, Seal, close};
 use verge_sync::id::NodeId;
 
 /// A day is sealed so long after its end: what was begun before midnight has come to its end, or its
@@ -214,6 +214,27 @@ impl<D: JournalDisk> Books<D> {
         } else {
             Due::Seal(day, Box::new(closed))
         }))
+    }
+
+    /// What a seal of each open day would say now, with all of it on the disk.
+    ///
+    /// # Errors
+    /// [`JournalError`]: it is not on the disk, so nothing may be signed.
+    pub fn open_days(&mut self, own: &OwnSeals) -> Result<Vec<Seal>, JournalError> {
+        self.journal.sync()?;
+        let mut carry = self.replay.carry.clone();
+        let mut seals = Vec::new();
+        for (day, counts) in &self.replay.days {
+            if own.is_past(*day) {
+                continue;
+            }
+            let closed = close((self.node, *day), counts, carry, own.before(*day));
+            // What is too large for a seal is none.
+            let Some(closed) = closed else { break };
+            carry = closed.carry;
+            seals.push(closed.seal);
+        }
+        Ok(seals)
     }
 
     /// Ends a day of which a durable record says all, or of which nothing is said.

@@ -56,6 +56,27 @@ impl Folder {
     }
 }
 
+/// The seals of a statement's folder, or of one that has nothing else.
+pub(in crate::cli) fn read_seals(root: &Path) -> anyhow::Result<Vec<SealedDay>> {
+    let of_statement = root.join(INPUTS_DIR).join("seals");
+    let dir = if of_statement.is_dir() {
+        of_statement
+    } else {
+        root.to_owned()
+    };
+    let files = names(&dir, &[])?.into_iter();
+    let files: Vec<String> = files.filter(|name| name.ends_with(".seal")).collect();
+    if files.is_empty() || files.len() > FILES_MAX {
+        bail!(
+            "{} has {} seals: name the folder of a statement",
+            root.display(),
+            files.len()
+        );
+    }
+    let read = |name: &String| Ok(read_seal(name, &read_bytes(&dir.join(name))?)?);
+    files.iter().map(read).collect()
+}
+
 /// The names of the files in `dir`; of directories only `dirs` may be there.
 fn names(dir: &Path, dirs: &[&str]) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
