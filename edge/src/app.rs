@@ -26,7 +26,7 @@ use crate::admin::api::{Addresses, Api, Door};
 use crate::build_child::BuildChild;
 use crate::certificates::Review;
 use crate::cli::node::Ready;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::host::Host;
 use crate::http::body::{BlobReader, Damage};
 use crate::http::health::{Assurances, HealthSigner};
@@ -290,6 +290,7 @@ fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::
     let shown = Arc::clone(&showing);
     let show = move |effect: &Effect, slot| shown.show(effect, slot);
     let region = RegionView::open(store.clone(), keys, show)?;
+    put_clock_ahead(config, &region)?;
     Ok(Opened {
         region: Arc::new(region),
         showing,
@@ -299,6 +300,26 @@ fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::
         lan,
         thrift,
     })
+}
+
+/// Only a region for tests has a time of its own.
+fn put_clock_ahead(config: &Config, region: &RegionView) -> anyhow::Result<()> {
+    let Some(seconds) = config.time.test_ahead_s else {
+        return Ok(());
+    };
+    if !region.effect().chain.current().body.test {
+        return Err(ConfigError::Value {
+            key: "time.test_ahead_s",
+            why: "this is no region for tests (`verge init --test`): take the line out".to_owned(),
+        }
+        .into());
+    }
+    tracing::warn!(
+        seconds,
+        "the clock of this test region is ahead of the machine's"
+    );
+    verge_sync::clock::put_ahead(Duration::from_secs(seconds.into()));
+    Ok(())
 }
 
 /// The page for the node's own network, if the steward wants one.

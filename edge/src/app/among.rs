@@ -86,7 +86,7 @@ impl Among {
         });
         let watched = Arc::new(watched);
         tasks.spawn(Arc::clone(&watched).run(config.watch.between_probes()));
-        tasks.spawn(keep_time(Arc::clone(region), config.time.clock, told));
+        tasks.spawn(keep_time(Arc::clone(region), config.time.trust(), told));
         tasks.spawn(keep_lists(
             store.clone(),
             Arc::clone(region),
