@@ -10,6 +10,7 @@ mod accounting;
 mod among;
 mod certificates;
 mod certification;
+mod closing;
 mod collection;
 mod doctor;
 mod fitness;
@@ -189,6 +190,7 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
     let admin = api(ssh.map(|address| address.port()), Some(keep));
     let collection = among.collection(&store, &region, &thrift, receiver.histories());
     let _scrub = housekeeping::scrub(&store, config.store, among.repairs())?;
+    let membership = Arc::clone(&among.membership);
     let chores = [
         tokio::spawn(collection.run()),
         tokio::spawn(housekeeping::recheck_reported(
@@ -198,12 +200,9 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
         )),
         tokio::spawn(door.serve(admin)),
         tokio::spawn(names::look_after(&region, &config.dns, wished)),
-        tokio::spawn(status::keep(
-            page,
-            Arc::clone(&region),
-            Arc::clone(&among.membership),
-        )),
+        tokio::spawn(status::keep(page, Arc::clone(&region), membership)),
         tokio::spawn(zone_addresses::keep(zone_addresses)),
+        closing::start(&store, &region, among.repairs()),
         tokio::spawn(certificates::look_after(
             (showing, Arc::clone(&region)),
             among.repairs().clone(),
