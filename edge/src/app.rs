@@ -10,6 +10,7 @@ mod accounting;
 mod among;
 mod certificates;
 mod certification;
+mod closing;
 mod collection;
 mod doctor;
 mod fitness;
@@ -27,7 +28,7 @@ use crate::admin::api::{Addresses, Api, Door};
 use crate::build_child::BuildChild;
 use crate::certificates::Review;
 use crate::cli::node::Ready;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::host::Host;
 use crate::http::body::{BlobReader, Damage};
 use crate::http::health::{Assurances, HealthSigner};
@@ -191,6 +192,7 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
     let admin = api(ssh.map(|address| address.port()), Some(keep));
     let collection = among.collection(&store, &region, &thrift, receiver.histories());
     let _scrub = housekeeping::scrub(&store, config.store, among.repairs())?;
+    let membership = Arc::clone(&among.membership);
     let chores = [
         tokio::spawn(collection.run()),
         tokio::spawn(housekeeping::recheck_reported(
@@ -200,12 +202,9 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
         )),
         tokio::spawn(door.serve(admin)),
         tokio::spawn(names::look_after(&region, &config.dns, wished)),
-        tokio::spawn(status::keep(
-            page,
-            Arc::clone(&region),
-            Arc::clone(&among.membership),
-        )),
+        tokio::spawn(status::keep(page, Arc::clone(&region), membership)),
         tokio::spawn(zone_addresses::keep(zone_addresses)),
+        closing::start(&store, &region, among.repairs()),
         tokio::spawn(certificates::look_after(
             (showing, Arc::clone(&region)),
             among.repairs().clone(),
@@ -292,6 +291,7 @@ fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::
     let shown = Arc::clone(&showing);
     let show = move |effect: &Effect, slot| shown.show(effect, slot);
     let region = RegionView::open(store.clone(), keys, show)?;
+    put_clock_ahead(config, &region)?;
     Ok(Opened {
         region: Arc::new(region),
         showing,
@@ -301,6 +301,26 @@ fn open(data: &Path, config: &Config, keys: NodeKeys, store: &Store) -> anyhow::
         lan,
         thrift,
     })
+}
+
+/// Only a region for tests has a time of its own.
+fn put_clock_ahead(config: &Config, region: &RegionView) -> anyhow::Result<()> {
+    let Some(seconds) = config.time.test_ahead_s else {
+        return Ok(());
+    };
+    if !region.effect().chain.current().body.test {
+        return Err(ConfigError::Value {
+            key: "time.test_ahead_s",
+            why: "this is no region for tests (`verge init --test`): take the line out".to_owned(),
+        }
+        .into());
+    }
+    tracing::warn!(
+        seconds,
+        "the clock of this test region is ahead of the machine's"
+    );
+    verge_sync::clock::put_ahead(Duration::from_secs(seconds.into()));
+    Ok(())
 }
 
 /// The page for the node's own network, if the steward wants one.

@@ -34,6 +34,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cbor", canonical),
     ("certificate_records", certificates::certificate_records),
     ("checkpoints", crate::witness::checkpoints),
+    ("close_records", crate::closing::close_records),
+    ("closed_books", crate::closing::closed_books),
     ("dns_answers", crate::dns::fuzzing::dns_answers),
     ("fee_proofs", attribution::fees::fee_proofs),
     ("fees", attribution::fees::fees),
@@ -70,6 +72,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ssh_keys", ssh_keys),
     ("ssh_signatures", ssh_signatures),
     ("statement_inputs", attribution::statement::statement_inputs),
+    ("statement_signatures", crate::closing::statement_signatures),
     ("tickets", tickets),
     ("tree_listings", verge_builder::fuzzing::tree_listings),
 ];

@@ -11,6 +11,7 @@ pub mod build_child;
 pub mod certificates;
 pub mod challenges;
 pub mod cli;
+pub mod closing;
 pub mod config;
 pub mod dns;
 pub mod doctor;

@@ -7,6 +7,7 @@
 mod adding;
 mod carry;
 mod certify;
+mod closing;
 mod describe;
 mod error;
 mod handed;
@@ -47,6 +48,7 @@ pub use write::{AccountEdit, NewSite, Signer};
 use crate::accounting::calendar::Day;
 use crate::accounting::ledger::named_rows;
 use crate::certificates::named_bundles;
+use crate::closing::Closes;
 use crate::node_keys::NodeKeys;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -273,6 +275,7 @@ impl RegionView {
         let today = Day::of_time(self.floor_s());
         live.extend(named_rows(&effect, today));
         live.extend(crate::witness::named_rows(&effect, today).into_keys());
+        live.extend(Closes::read(&effect).blobs().into_keys());
         for (site, deploys) in kept(&effect, thrift) {
             for deploy in deploys.into_iter().map(DeployEffect::body) {
                 let version = deploy.version;

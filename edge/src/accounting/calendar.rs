@@ -91,6 +91,14 @@ impl fmt::Display for Day {
 }
 
 impl Month {
+    /// Month `number` since 1970-01; none of a far future.
+    #[must_use]
+    pub fn new(number: u32) -> Option<Self> {
+        // 4840 is the last whole year that days are counted in.
+        const MONTH_MAX: u32 = (4840 - 1970) * 12 - 1;
+        (number <= MONTH_MAX).then_some(Self(number))
+    }
+
     /// The number of months since 1970-01.
     #[must_use]
     pub fn number(self) -> u32 {
@@ -195,6 +203,9 @@ mod tests {
             assert!(text.parse::<Month>().is_err(), "{text}");
         }
         assert!(Day::new(DAY_MAX).is_some() && Day::new(DAY_MAX + 1).is_none());
+        let last: Month = "4839-12".parse().unwrap();
+        assert_eq!(Month::new(last.number()), Some(last));
+        assert_eq!(Month::new(last.number() + 1), None);
         assert_eq!(Day(DAY_MAX).to_string(), "4840-11-26");
     }
 }

@@ -31,6 +31,8 @@ pub struct Standing {
     pub trouble: Option<String>,
     /// The last day that this node has sealed.
     pub sealed_until: Option<Day>,
+    /// The first day that waits to be sealed.
+    pub first_open_day: Option<Day>,
 }
 
 /// What `verge status` shows.

@@ -8,6 +8,7 @@ use super::{
     line, next_line,
 };
 use crate::certificates::{Desk, DeskError};
+use crate::closing::ClosingError;
 use crate::doctor::{Doctor, Grade};
 use crate::export::{ExportError, Exporter, Wanted};
 use crate::hosts::Wish;
@@ -30,7 +31,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use verge_sync::content::Repairs;
 use verge_sync::digest::Digest;
-use verge_sync::record::{Body, Draft};
+use verge_sync::record::Draft;
 use verge_sync::store::{Store, StoreError, write_file_durably};
 
 /// Connections at once: a steward and a few scripts.
@@ -146,6 +147,8 @@ pub(super) enum ApiError {
     Export(#[from] ExportError),
     #[error(transparent)]
     Import(#[from] ImportError),
+    #[error(transparent)]
+    Closing(Box<ClosingError>),
     #[error("{0}")]
     Wrong(String),
 }
@@ -164,8 +167,18 @@ impl ApiError {
             | Self::Publish(PublishError::Record(WriteError::ToSign(draft)))
             | Self::RollBack(RollBackError::Record(WriteError::ToSign(draft)))
             | Self::Desk(DeskError::Write(WriteError::ToSign(draft))) => Some(draft),
+            Self::Closing(error) => match &**error {
+                ClosingError::Write(WriteError::ToSign(draft)) => Some(draft),
+                _ => None,
+            },
             _ => None,
         }
+    }
+}
+
+impl From<ClosingError> for ApiError {
+    fn from(error: ClosingError) -> Self {
+        Self::Closing(Box::new(error))
     }
 }
 
@@ -340,6 +353,7 @@ impl Api {
             Request::Record(request) => self.record(request, &log).await,
             Request::Cert(request) => self.certificates(request, &log).await,
             Request::Usage(request) => self.show_usage(request, &log).await,
+            Request::Statement(request) => self.statement(request, &log).await,
         }
     }
 
@@ -347,9 +361,7 @@ impl Api {
     #[must_use]
     pub fn to_sign_lines(&self, draft: &Draft) -> Vec<String> {
         let effect = self.region.effect();
-        let body = Body::decode(draft.envelope.kind, &draft.body);
-        let body = body.unwrap_or(Body::Foreign);
-        let mut lines = signing::words(&draft.envelope, &body);
+        let mut lines = signing::draft_words(draft).unwrap_or_default();
         if let Some(name) = region::subject_name(&effect, &draft.envelope) {
             lines.push(format!("that is   {name}"));
         }

@@ -7,8 +7,8 @@ use crate::belief::Belief;
 use crate::certificates::{Cover, Review, wanted};
 use crate::membership::{Asking, Porter, six_words};
 use crate::region::{
-    Added, RegionView, Standing, Status, StepChange, WriteError, author_name, find_node,
-    pending_steps, provider_name, signed_deploy,
+    Added, RegionView, Standing, Status, StepChange, WriteError, author_name, check_policy,
+    find_node, pending_steps, provider_name, signed_deploy,
 };
 use crate::signing::{SignedLine, ToSignLine};
 use crate::watch::Watch;
@@ -422,6 +422,9 @@ impl Api {
     }
 
     async fn propose(&self, change: &StepChange, log: &Log) -> Result<(), ApiError> {
+        if let Some(policy) = &change.policy {
+            check_policy(policy).map_err(|error| ApiError::Wrong(error.to_string()))?;
+        }
         let standing = self.region.propose_change(change).await?;
         self.say_standing(&standing, "the step holds now", log)
             .await;

@@ -9,6 +9,7 @@ mod certificates;
 pub(crate) mod fuzzing;
 mod members;
 mod sites;
+mod statements;
 mod usage;
 
 pub use members::Membership;
@@ -175,8 +176,33 @@ pub enum Request {
     Record(RecordRequest),
     /// About certificates.
     Cert(CertRequest),
+    /// About a month.
+    Statement(StatementRequest),
     /// What was served.
     Usage(UsageRequest),
+}
+
+/// What a steward can ask about a month, which is written as `2026-11`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatementRequest {
+    /// Which.
+    pub month: String,
+    /// The file of its fees, absolute; the copy of the node if absent.
+    pub fees: Option<PathBuf>,
+    /// What to do.
+    pub act: StatementAct,
+}
+
+/// What is done with a month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatementAct {
+    /// Its statement, to a folder that is not there yet, absolute.
+    Write(PathBuf),
+    /// A proposal to close it.
+    Close,
+    /// A signature for the close that is proposed.
+    Sign,
 }
 
 /// What a steward can ask about what was served.

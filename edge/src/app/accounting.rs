@@ -348,6 +348,7 @@ impl Keeper {
             is_synced: self.books.as_ref().is_some_and(Books::is_synced),
             trouble: self.trouble.clone(),
             sealed_until: own.last(),
+            first_open_day: self.books.as_ref().and_then(Books::first_open_day),
         });
     }
 }

@@ -94,7 +94,7 @@ impl Among {
         let between = Duration::from_secs(config.accounting.between_snapshots_s);
         let (witnessing, open_days) = seen.witness((written, between), &mut tasks);
         tasks.spawn(Arc::clone(&watched).run(config.watch.between_probes()));
-        tasks.spawn(keep_time(Arc::clone(region), config.time.clock, told));
+        tasks.spawn(keep_time(Arc::clone(region), config.time.trust(), told));
         tasks.spawn(keep_lists(
             store.clone(),
             Arc::clone(region),

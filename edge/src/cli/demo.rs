@@ -1,8 +1,9 @@
 //! `verge demo`: the main job, from nothing to pages in a visitor's hands, with real parts: this
 //! binary as the nodes of three providers, the real `git` and `ssh` as the publisher, real TLS as
 //! the visitor. Then what the region is for: a node is cut off, one dies, one loses its disk, and
-//! nothing is lost.
+//! nothing is lost; and its month is closed, with the same statement on every node.
 
+mod month;
 mod pages;
 mod publisher;
 mod street;
@@ -11,6 +12,7 @@ use super::client::{Protocol, Visitor};
 use super::manual;
 use anyhow::{Context, ensure};
 use clap::Args;
+use month::Closing;
 use pages::{CODINGS, Page, Row, pages, visit_all};
 use publisher::Publisher;
 use std::path::{Path, PathBuf};
@@ -65,7 +67,12 @@ impl Demo {
         })?;
         let folder = tempfile::Builder::new().prefix("verge-demo-").tempdir()?;
         let mut story = Story::begin(folder.path(), self.https_port, self.ssh_port)?;
-        let right = super::block_on(story.tell(&source))?;
+        let mut right = super::block_on(story.tell(&source))?;
+        right &= story.close_the_month(folder.path())?;
+        story.show();
+        if !self.once {
+            story.closing(folder.path()).put_clocks_right()?;
+        }
         story.say_where_to_look();
         ensure!(right, "some answers were not what was published");
         if self.once {
@@ -131,7 +138,22 @@ impl Story {
         right &= self.an_outage().await?;
         right &= self.a_death().await?;
         right &= self.a_lost_disk().await?;
-        self.show();
+        Ok(right)
+    }
+
+    fn closing(&mut self, folder: &Path) -> Closing<'_> {
+        let houses = [&mut self.a, &mut self.b, &mut self.c];
+        Closing::new(houses, folder)
+    }
+
+    /// Who served what is divided, closed, and the same everywhere.
+    fn close_the_month(&mut self, folder: &Path) -> anyhow::Result<bool> {
+        let begun = stopwatch();
+        let right = self.closing(folder).tell()?;
+        let took_ms = begun.elapsed().as_millis();
+        say(&format!(
+            "  the month was closed and its statement verified in {took_ms} ms"
+        ));
         Ok(right)
     }
 

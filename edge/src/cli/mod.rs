@@ -24,7 +24,7 @@ pub mod region;
 mod region_ca;
 pub mod sign_with;
 pub mod site;
-mod statement;
+pub mod statement;
 mod usage;
 pub mod verify;
 pub mod zones;
@@ -101,9 +101,8 @@ pub enum Command {
     Policy(policy::PolicyCommand),
     /// What was served in a month, by site, provider or day.
     Usage(usage::Usage),
-    /// The statement of a month: made, verified and checked from files; needs no node.
-    #[command(subcommand)]
-    Statement(statement::StatementCommand),
+    /// The statement of a month: write it, close the month, verify it.
+    Statement(statement::Statement),
     /// What nodes sealed: show one row of a seal so that its owner can check it; needs no node.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -158,7 +157,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Node(command) => command.run(),
         Command::Region(command) => command.run(),
         Command::Policy(command) => command.run(),
-        Command::Statement(command) => command.run(),
+        Command::Statement(statement) => statement.run(),
         Command::Ledger(command) => command.run(),
         Command::Usage(usage) => usage.run(),
         Command::Record(command) => command.run(),

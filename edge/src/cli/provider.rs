@@ -8,7 +8,6 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
-use verge_sync::record::Body;
 use verge_sync::store::{create_file_durably, remove_file_durably};
 
 /// What can be done with providers.
@@ -187,8 +186,7 @@ impl Sign {
     fn run(self) -> anyhow::Result<()> {
         let key = read_provider_key(&self.key)?;
         let ToSignLine(draft) = line_argument(&self.request)?.parse()?;
-        let body = Body::decode(draft.envelope.kind, &draft.body)?;
-        for text in signing::words(&draft.envelope, &body) {
+        for text in signing::draft_words(&draft).unwrap_or_default() {
             println!("{text}");
         }
         if draft.envelope.author != key.provider().into() {

@@ -1,19 +1,68 @@
-//! `verge statement`: the statement of a month, worked out and verified from files, without a node.
+//! `verge statement`: the statement of a month, written and closed on a node; worked out and verified
+//! from files without one.
 
 pub(super) mod folder;
 
+use super::{Data, ask};
+use crate::accounting::calendar::Month;
+use crate::admin::{Request, StatementAct, StatementRequest};
 use crate::attribution::fees::{FeeProof, with_salts};
 use crate::attribution::money::Cents;
-use crate::attribution::statement::{self, Statement, read_inputs};
+use crate::attribution::statement::{self, Books, read_books, read_inputs};
+use crate::closing::{CLOSE_NAME, CloseProof, SIGNATURE_NAME, StatementSignature, check_close};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use folder::Folder;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use verge_sync::Digest;
 use verge_sync::store::place_tree_durably;
+
+/// `verge statement`
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    long_about = "The statement of a month.\n\n`verge statement 2026-11` writes the statement of a month of this node's region to a new folder: statement.txt, statement.json, rows.csv, journal.hledger, summary.html, a bill for each account, the inputs, and the node's signature. Until more than half of the providers have closed the month it is provisional and names the seals that are missing; from then on it is the same on every node, byte for byte.\n\nThe other commands close a month, and make, verify and check statements from files, without a node."
+)]
+pub struct Statement {
+    #[command(subcommand)]
+    command: Option<StatementCommand>,
+    #[command(flatten)]
+    of_month: OfMonth,
+    /// Where the statement goes; nothing may be there. The month's name in this directory if absent.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// A month of the region, at its node.
+#[derive(Debug, Args)]
+pub struct OfMonth {
+    /// The month, such as 2026-11.
+    #[arg(required = true)]
+    month: Option<String>,
+    /// The fees of the month: a row owner,amount,salt for each account, the salts as `verge statement
+    /// salt` adds them. If absent those that this node was given for the month before, or nothing for
+    /// everybody.
+    #[arg(long, value_name = "FILE")]
+    fees: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
+}
 
 /// What can be done with statements.
 #[derive(Debug, Subcommand)]
 pub enum StatementCommand {
+    /// Propose to close a month: what it then says is final once more than half of the providers have
+    /// signed it.
+    #[command(
+        long_about = "Propose to close a month that is over, with the provider's key. Works its statement out of the seals that this node has, names those that are missing, and signs what comes of it; more than half of the providers make it final, each with `verge statement sign`. Proposed again it replaces what this provider proposed before.\n\nRefused: a month that is not over, a policy without [statement], fees with a row that cannot be, a month that is closed, and a node that has not yet all rows of the seals that it knows of. Without the provider's key it prints the line that `verge provider sign` signs."
+    )]
+    Close(OfMonth),
+    /// Sign the close of a month, after this node has worked it out and found the same.
+    #[command(
+        long_about = "Sign the close that another provider proposed for a month. The node works the statement out of its own records, seals and the fees that it is given, and signs only what is the same, byte for byte; otherwise it says what differs, such as which seals are only on one side. A provider that has signed another close of the month takes that back first: for two it would count for neither."
+    )]
+    Sign(OfMonth),
     /// Work a statement out from a folder of inputs, and write it to a new folder.
     Make(Make),
     /// Work a statement out again from the seals in its folder, and compare every byte of it.
@@ -42,11 +91,15 @@ pub struct Make {
 /// `verge statement verify`
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Work a statement out again from the seals in its folder, and compare every byte of it: a single changed digit is named by its file and line. Needs no node and no network. Exit status: 0 if all is as it should be, 1 if not."
+    long_about = "Work a statement out again from the seals in its folder, and compare every byte of it: a single changed digit is named by its file and line. Then check who signed it (statement.sig), and that more than half of the providers closed the month with it (close.records). Needs no node and no network. Exit status: 0 if all is as it should be, 1 if not."
 )]
 pub struct Verify {
     /// The folder of the statement.
     folder: PathBuf,
+    /// The records of the close, if they are not in the folder (close.records): the close and the votes
+    /// for it.
+    #[arg(long, value_name = "FILE")]
+    close: Option<PathBuf>,
 }
 
 /// `verge statement salt`
@@ -66,6 +119,41 @@ pub struct Fee {
     root: Option<String>,
 }
 
+impl Statement {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// In sentences.
+    pub fn run(self) -> anyhow::Result<()> {
+        if let Some(command) = self.command {
+            return command.run();
+        }
+        let to = match (self.out, &self.of_month.month) {
+            (Some(out), _) => out,
+            (None, month) => PathBuf::from(month.clone().unwrap_or_default()),
+        };
+        let to = absolute(&to)?;
+        self.of_month.ask(StatementAct::Write(to))
+    }
+}
+
+impl OfMonth {
+    fn ask(self, act: StatementAct) -> anyhow::Result<()> {
+        let month = self.month.unwrap_or_default();
+        // A slip is noticed also where no node runs.
+        let _month: Month = month.parse()?;
+        let fees = self.fees.map(|path| absolute(&path)).transpose()?;
+        ask(
+            &self.data,
+            &Request::Statement(StatementRequest { month, fees, act }),
+        )
+    }
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("find {}", path.display()))
+}
+
 impl StatementCommand {
     /// Carries it out.
     ///
@@ -73,6 +161,8 @@ impl StatementCommand {
     /// In sentences; also when something differs.
     pub fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::Close(of) => of.ask(StatementAct::Close),
+            Self::Sign(of) => of.ask(StatementAct::Sign),
             Self::Make(make) => make.run(),
             Self::Verify(verify) => verify.run(),
             Self::Salt(salt) => salt.run(),
@@ -90,7 +180,7 @@ impl Make {
         }
         let books = read_inputs(&folder.files, folder.seals)
             .with_context(|| self.from.display().to_string())?;
-        let statement = Statement::of(&books)?;
+        let statement = statement::Statement::of(&books)?;
         let staging = folder::beside(&self.to)?;
         folder::write(&staging, &statement.files(), &books.seals)?;
         if let Err(error) = place_tree_durably(&staging, &self.to) {
@@ -114,7 +204,13 @@ impl Make {
 impl Verify {
     #[expect(clippy::print_stdout, reason = "the answer of a command")]
     fn run(self) -> anyhow::Result<()> {
-        let folder = Folder::read(&self.folder)?;
+        let mut folder = Folder::read(&self.folder)?;
+        let signatures = folder.files.remove(SIGNATURE_NAME);
+        let records = folder.files.remove(CLOSE_NAME);
+        let records = match &self.close {
+            Some(path) => Some(folder::read_bytes(path)?),
+            None => records,
+        };
         let seal_count = folder.seals.len();
         let digest = statement::verify(&folder.files, folder.seals)
             .with_context(|| format!("{} is not what its seals come to", self.folder.display()))?;
@@ -124,8 +220,72 @@ impl Verify {
             folder.files.len()
         );
         println!("digest {digest}");
+        let books = read_books(&folder.files)?;
+        match signatures {
+            Some(bytes) => say_signers(&books, &digest, &String::from_utf8_lossy(&bytes))?,
+            None => println!("no node has signed it ({SIGNATURE_NAME})"),
+        }
+        match records {
+            Some(bytes) => say_close(&books, &digest, &String::from_utf8_lossy(&bytes))?,
+            None if books.is_closed => println!(
+                "it says that the month is closed; its records ({CLOSE_NAME}, or --close FILE) would show it"
+            ),
+            None => println!("it is provisional: the month is not closed"),
+        }
         Ok(())
     }
+}
+
+/// Who signed the statement; nobody else than nodes of the region.
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn say_signers(books: &Books, digest: &Digest, text: &str) -> anyhow::Result<()> {
+    let nodes = StatementSignature::read_all(text, &books.region, digest);
+    for node in nodes.context(SIGNATURE_NAME)? {
+        let Some(provider) = books.nodes.get(&node) else {
+            bail!("{SIGNATURE_NAME}: {node} is no node of the region");
+        };
+        let name = books
+            .providers
+            .get(provider)
+            .map_or("", |of| of.name.as_str());
+        println!("signed by node {} of {name:?}", node.short());
+    }
+    Ok(())
+}
+
+/// Whether more than half of the providers closed the month with just this statement.
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn say_close(books: &Books, digest: &Digest, text: &str) -> anyhow::Result<()> {
+    let CloseProof { body, signers } =
+        check_close(text, &books.region).context("the records of the close")?;
+    if body.month != books.month || body.statement != *digest {
+        bail!(
+            "the month {} was closed with the statement {}, which is not this one",
+            body.month,
+            body.statement
+        );
+    }
+    let providers = books.providers.iter();
+    let present: Vec<_> = providers
+        .filter(|(_, of)| of.provider.is_in_good_standing)
+        .collect();
+    let signed = present.iter().filter(|(id, _)| signers.contains(id));
+    let names: Vec<String> = signed.map(|(_, of)| format!("{:?}", of.name)).collect();
+    if names.len() * 2 <= present.len() {
+        bail!(
+            "only {} of {} providers signed the close: {}",
+            names.len(),
+            present.len(),
+            names.join(", ")
+        );
+    }
+    println!(
+        "closed by {} of {} providers: {}",
+        names.len(),
+        present.len(),
+        names.join(", ")
+    );
+    Ok(())
 }
 
 impl Salt {

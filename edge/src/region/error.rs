@@ -176,6 +176,9 @@ pub enum WriteError {
     /// Records that the region's rules refuse.
     #[error("the region's rules do not allow this record, or it follows one that is not here")]
     NotAllowedIn,
+    /// Another close counts.
+    #[error("{0} is closed already: what comes later is a line of the next month")]
+    MonthClosed(String),
     /// The record could not be made.
     #[error("{0}")]
     Record(RecordWriteError),

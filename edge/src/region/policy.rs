@@ -1,5 +1,6 @@
 //! What a region's policy says that this release knows of: a TOML document of the region's step.
 
+use crate::attribution::policy;
 use verge_sync::record::Effect;
 
 /// Without a word of the policy: a site is given up only where more than two others hold it.
@@ -7,6 +8,8 @@ const REPLICA_COUNT_MIN: usize = 2;
 /// More nodes than a region has.
 const REPLICA_COUNT_MAX: i64 = 200;
 const REPLICA_KEY: &str = "replica_count_min";
+/// A region that says nothing of money makes no statements.
+const STATEMENT_KEY: &str = "statement";
 
 /// A policy that no step should have.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,9 @@ pub enum PolicyError {
     /// A value that cannot be.
     #[error("the policy's {REPLICA_KEY} must be a number from 1 to {REPLICA_COUNT_MAX}")]
     ReplicaCount,
+    /// Rules about money that do not add up; says at which line.
+    #[error("the policy, {0}")]
+    Statement(#[from] policy::PolicyError),
 }
 
 /// Checks what is to be proposed.
@@ -26,10 +32,14 @@ pub enum PolicyError {
 pub fn check_policy(text: &str) -> Result<(), PolicyError> {
     let table = text.parse::<toml::Table>();
     let table = table.map_err(|error| PolicyError::NotToml(error.to_string()))?;
-    match table.get(REPLICA_KEY) {
-        None => Ok(()),
-        Some(value) => read_count(value).map(drop).ok_or(PolicyError::ReplicaCount),
+    let count = table.get(REPLICA_KEY);
+    if count.is_some_and(|value| read_count(value).is_none()) {
+        return Err(PolicyError::ReplicaCount);
     }
+    if table.contains_key(STATEMENT_KEY) {
+        policy::parse(text)?;
+    }
+    Ok(())
 }
 
 /// A full node gives its copy of a site up only where more than so many others say that they hold
@@ -63,6 +73,11 @@ mod tests {
             ("replica_count_min = 201", false),
             ("replica_count_min = \"2\"", false),
             ("replica_count_min", false),
+            ("[statement]\ncurrency = \"EUR\"", true),
+            (
+                "replica_count_min = 3\n[statement]\ncurrency = \"EURO\"",
+                false,
+            ),
         ] {
             assert_eq!(check_policy(text).is_ok(), is_fine, "{text}");
         }

@@ -4,6 +4,7 @@ use super::RegionView;
 use crate::accounting::desk::AccountingLine;
 use crate::belief::Belief;
 use crate::certificates::Cover;
+use crate::closing::MonthLine;
 use crate::watch::Watched;
 use crate::witness::WitnessLine;
 use serde::Serialize;
@@ -58,6 +59,8 @@ pub struct Status {
     pub asking: Vec<String>,
     /// Steps that wait for votes.
     pub pending_steps: Vec<PendingStep>,
+    /// Months that are closed, and closes that wait for votes.
+    pub months: Vec<MonthLine>,
     /// Who contradicted itself, in sentences.
     pub evidence: Vec<String>,
     /// Certificates, and how long they last.
@@ -195,6 +198,7 @@ impl RegionView {
             peers: peers.collect(),
             asking: Vec::new(),
             pending_steps: pending_steps(&effect),
+            months: MonthLine::all(&effect),
             evidence: effect
                 .evidence
                 .iter()
@@ -266,6 +270,7 @@ impl Status {
                 ("asking", "asking_count"),
                 ("pending_steps", "pending_step_count"),
                 ("evidence", "evidence_count"),
+                ("months", "month_count"),
             ] {
                 let list = fields.remove(listed);
                 let length = list.and_then(|list| list.as_array().map(Vec::len));
@@ -308,6 +313,8 @@ impl Status {
         for step in &self.pending_steps {
             lines.extend(step.lines());
         }
+        let months = self.months.iter().map(MonthLine::words);
+        lines.extend(months.map(|text| format!("month      {text}")));
         lines.extend(
             self.evidence
                 .iter()

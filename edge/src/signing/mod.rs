@@ -8,7 +8,7 @@ mod words;
 
 pub use line::{LineError, SignedLine, ToSignLine, to_sign_in};
 pub use own_key::{OwnKey, OwnKeyError};
-pub use words::words;
+pub use words::{draft_words, words};
 
 use verge_sync::record::Record;
 

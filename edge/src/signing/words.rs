@@ -1,6 +1,7 @@
 //! What a record says, for whoever signs it away from any node: nothing is looked up, so ids stand
 //! where a node would know names.
 
+use crate::closing::CloseBody;
 use crate::membership::six_words;
 use crate::ssh_key::SshKeyDigest;
 use verge_sync::id::{AccountId, ProviderId, RegionId};
@@ -8,7 +9,49 @@ use verge_sync::record::body::{
     Account, Actors, Body, Deploy, HostProof, Node, Region, Site, Takedown, Tombstone, UserKey,
     Vote,
 };
-use verge_sync::record::{Envelope, Subject};
+use verge_sync::record::{Draft, Envelope, Kind, Subject};
+
+/// What a draft says, if it can be said: nobody is asked to sign what is not.
+#[must_use]
+pub fn draft_words(draft: &Draft) -> Option<Vec<String>> {
+    let envelope = &draft.envelope;
+    if envelope.kind == Kind::CLOSE {
+        let close = CloseBody::decode(&draft.body).ok()?;
+        let mut lines = words(envelope, &Body::Foreign);
+        *lines.first_mut()? = format!("what      closes {}", close.month);
+        lines.splice(3..3, close_lines(&close));
+        return Some(lines);
+    }
+    let body = Body::decode(envelope.kind, &draft.body).ok()?;
+    (body != Body::Foreign).then(|| words(envelope, &body))
+}
+
+fn close_lines(close: &CloseBody) -> Vec<String> {
+    let previous = close.previous;
+    let previous = previous.map_or_else(|| "no other".to_owned(), |id| format!("the close {id}"));
+    let mut lines = vec![
+        format!("statement {}", close.statement),
+        format!(
+            "seals     {}, of the digest {}",
+            close.seal_count, close.seals
+        ),
+        format!(
+            "fees      {} of the smallest unit in all, of the root {}",
+            close.fees_total.0, close.fees_root
+        ),
+        format!("policy    {}", close.policy),
+        format!(
+            "step      {}, whose policy holds for the next month",
+            close.step
+        ),
+        format!("probes    {}", close.probes),
+        format!("books     {}, {} bytes", close.books, close.books_bytes),
+        format!("after     {previous}"),
+    ];
+    let snapshots = close.snapshots.iter();
+    lines.extend(snapshots.map(|snapshot| format!("snapshot  {snapshot}")));
+    lines
+}
 
 /// A line each: what it is, of which region, by whom, and all that it says.
 #[must_use]
@@ -35,6 +78,9 @@ fn what(region: &RegionId, envelope: &Envelope, subject: Option<Subject>, body: 
         (Body::Region(step), _) => format!("step {} of the region {:?}", step.number, step.name),
         (Body::Vote(Vote::For), Some(Subject::Vote(target, _))) => {
             format!("a vote for {target}")
+        }
+        (Body::Vote(Vote::Withdrawn), Some(Subject::Vote(target, _))) => {
+            format!("takes the vote for {target} back")
         }
         (Body::Node(node), Some(Subject::Node(slot))) if node.is_withdrawn => {
             let number = slot.number;
@@ -86,7 +132,7 @@ fn said(region: &RegionId, body: &Body) -> Vec<String> {
         {
             vec![format!("reason    {reason:?}")]
         }
-        Body::Leave(_) | Body::Takedown(_) | Body::Tombstone(_) | Body::Vote(Vote::For) => {
+        Body::Leave(_) | Body::Takedown(_) | Body::Tombstone(_) | Body::Vote(_) | Body::Foreign => {
             Vec::new()
         }
         // Nothing that a key is asked for; whole, all the same.
@@ -212,7 +258,7 @@ fn step_lines(region: &RegionId, step: &Region) -> Vec<String> {
 mod tests {
     use super::*;
     use verge_sync::digest::Digest;
-    use verge_sync::record::{Kind, LogId, Slot};
+    use verge_sync::record::{LogId, Slot};
 
     /// The sentence, and whether `words` are among the rest.
     fn check(kind: Kind, subject: Subject, body: &Body, expected: &str, further: &str) {

@@ -20,6 +20,7 @@ mod show;
 mod tally;
 mod visit;
 
+pub(crate) use month::{heard, order};
 pub use show::Watched;
 
 use crate::belief::Belief;

@@ -114,14 +114,14 @@ impl OfSite {
 }
 
 /// Which of one author's records of a subject comes first.
-fn order(record: &Record) -> (u32, u32, verge_sync::RecordId) {
+pub(crate) fn order(record: &Record) -> (u32, u32, verge_sync::RecordId) {
     let envelope = record.envelope();
     (envelope.epoch, envelope.sequence, record.id())
 }
 
 /// Who saw what of whom; none of what is unreadable, of who is no member any more, and of who speaks
 /// for its own provider's nodes.
-fn heard(effect: &Effect, record: &Record) -> Option<(NodeId, NodeId, Observation)> {
+pub(crate) fn heard(effect: &Effect, record: &Record) -> Option<(NodeId, NodeId, Observation)> {
     let envelope = record.envelope();
     let observer = envelope.author.node();
     let (author, node) = envelope.subject.split_first_chunk::<32>()?;

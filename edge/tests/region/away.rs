@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Moves the key of a running node away, and gives the file.
-fn move_key(node: &Node, folder: &Path) -> PathBuf {
+pub(crate) fn move_key(node: &Node, folder: &Path) -> PathBuf {
     let file = folder.join(format!(
         "key-{}",
         &status(node)["provider"]["id"].as_str().unwrap()[..8]
@@ -50,7 +50,7 @@ fn signed(key: &Path, line: &str) -> String {
 }
 
 /// Asks, signs, and takes in; gives what the last said.
-fn by_way_of(key: &Path, node: &Node, arguments: &[&str]) -> String {
+pub(crate) fn by_way_of(key: &Path, node: &Node, arguments: &[&str]) -> String {
     let (line, _) = asks(node, arguments);
     node.verge_ok(&["record", "add", &signed(key, &line)])
 }

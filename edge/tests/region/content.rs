@@ -183,7 +183,7 @@ fn a_wiped_node_comes_back_by_its_seed_or_its_providers_key() {
     assert_eq!(status(&region.nodes[1])["provider"]["name"], "P1");
 }
 
-fn wipe_but(data: &std::path::Path, kept: &[&str]) {
+pub(crate) fn wipe_but(data: &std::path::Path, kept: &[&str]) {
     for entry in std::fs::read_dir(data).unwrap() {
         let entry = entry.unwrap();
         if kept.iter().any(|name| entry.file_name() == *name) {

@@ -39,6 +39,7 @@ mod accounting;
 mod away;
 mod certificates;
 mod chain;
+mod closing;
 mod content;
 mod content_faults;
 mod fork;

@@ -177,7 +177,8 @@ impl Author {
         )
     }
 
-    /// A vote for a host, or its withdrawal, after what this node last said of the same claim.
+    /// A vote for a host (by a node) or a close (by a provider), or its withdrawal, after what the author
+    /// last said of the same one.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -444,7 +445,7 @@ impl Author {
         draft.body = body;
         match &self.key {
             Some(key) => Ok(draft.sign(key)?),
-            None => Err(WriteError::KeyElsewhere(draft.into())),
+            None => Err(WriteError::KeyElsewhere(draft.in_own_log().into())),
         }
     }
 

@@ -4,7 +4,7 @@ use super::Files;
 use super::books::{Books, NamedProvider, Owner, SealedDay, Site};
 use crate::accounting::seal::{Encoded, Seal, SealError};
 use crate::attribution::Provider;
-use crate::attribution::fees::{self, FeesError};
+use crate::attribution::fees::{self, Fees, FeesError};
 use crate::attribution::hold::HoursBySite;
 use crate::attribution::money::Currency;
 use crate::attribution::policy::{PolicyError, parse};
@@ -109,8 +109,9 @@ struct SiteRow {
     owner: String,
 }
 
-/// All inputs but the seals, in their one form.
-pub(super) fn write(books: &Books, currency: Currency) -> Files {
+/// The inputs but the fees and the seals, in their one form: what a close names.
+#[must_use]
+pub fn write_books(books: &Books) -> Files {
     let mut table =
         serde_json::to_string_pretty(&table(books)).expect("numbers and texts have a JSON form");
     table.push('\n');
@@ -123,12 +124,19 @@ pub(super) fn write(books: &Books, currency: Currency) -> Files {
     [
         (REGION, table),
         (POLICY, books.policy.clone()),
-        (FEES, books.fees.write(currency)),
         (HELD, held),
     ]
     .into_iter()
     .map(|(name, text)| (name.to_owned(), text.into_bytes()))
     .collect()
+}
+
+/// All inputs but the seals.
+pub(super) fn write(books: &Books, currency: Currency) -> Files {
+    let mut files = write_books(books);
+    let fees = books.fees.write(currency).into_bytes();
+    files.insert(FEES.to_owned(), fees);
+    files
 }
 
 fn table(books: &Books) -> Table {
@@ -181,24 +189,40 @@ fn table(books: &Books) -> Table {
 /// # Errors
 /// [`InputsError`] names the file, and in it the line or the row.
 pub fn read_inputs(files: &Files, seals: Vec<SealedDay>) -> Result<Books, InputsError> {
-    let text = |name: &'static str| {
-        let bytes = files.get(name).ok_or(InputsError::NoText(name))?;
-        std::str::from_utf8(bytes).or(Err(InputsError::NoText(name)))
-    };
-    let table: Table = serde_json::from_str(text(REGION)?)
-        .map_err(|error| InputsError::Region(error.to_string()))?;
-    let policy_text = text(POLICY)?;
-    let policy = parse(policy_text)?;
-    let mut books = read_table(table).map_err(InputsError::Region)?;
-    let names = books
-        .owners
-        .iter()
-        .map(|(id, owner)| (*id, owner.name.clone()));
-    books.fees = fees::read(text(FEES)?, policy.currency, &names.collect())?;
-    books.policy = policy_text.to_owned();
-    books.held = read_held(text(HELD)?)?;
+    let mut books = read_books(files)?;
+    books.fees = read_fees(&books, text(files, FEES)?)?;
     books.seals = seals;
     Ok(books)
+}
+
+/// Reads what [`write_books`] wrote: without fees and seals.
+///
+/// # Errors
+/// [`InputsError`].
+pub fn read_books(files: &Files) -> Result<Books, InputsError> {
+    let table: Table = serde_json::from_str(text(files, REGION)?)
+        .map_err(|error| InputsError::Region(error.to_string()))?;
+    let mut books = read_table(table).map_err(InputsError::Region)?;
+    books.policy = text(files, POLICY)?.to_owned();
+    parse(&books.policy)?;
+    books.held = read_held(text(files, HELD)?)?;
+    Ok(books)
+}
+
+/// Reads a file of fees of the accounts of `books`, in the currency of their policy.
+///
+/// # Errors
+/// [`InputsError`] names the line.
+pub fn read_fees(books: &Books, text: &str) -> Result<Fees, InputsError> {
+    let currency = parse(&books.policy)?.currency;
+    let owners = books.owners.iter();
+    let names = owners.map(|(id, owner)| (*id, owner.name.clone()));
+    Ok(fees::read(text, currency, &names.collect())?)
+}
+
+fn text<'f>(files: &'f Files, name: &'static str) -> Result<&'f str, InputsError> {
+    let bytes = files.get(name).ok_or(InputsError::NoText(name))?;
+    std::str::from_utf8(bytes).or(Err(InputsError::NoText(name)))
 }
 
 fn id<T: FromStr>(text: &str) -> Result<T, String>
@@ -277,7 +301,7 @@ fn read_table(table: Table) -> Result<Books, String> {
         nodes,
         owners,
         sites,
-        fees: fees::Fees::default(),
+        fees: Fees::default(),
         held: HoursBySite::new(),
         seals: Vec::new(),
         earlier: earlier.collect::<Result<_, _>>()?,

@@ -23,8 +23,11 @@ mod verify;
 
 pub use books::{Books, NamedProvider, Owner, SealedDay, Site, StatementError};
 pub(crate) use inputs::statement_inputs;
-pub use inputs::{INPUTS_DIR, InputsError, read_inputs, read_seal, seal_file};
-pub use verify::{Difference, verify};
+pub use inputs::{
+    INPUTS_DIR, InputsError, read_books, read_fees, read_inputs, read_seal, seal_file, write_books,
+};
+pub use text::NAME as STATEMENT_NAME;
+pub use verify::{Difference, first_difference, verify};
 
 use super::Attribution;
 use super::fees::FeeProof;
@@ -68,6 +71,12 @@ impl Statement<'_> {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Nodes and days whose seals others name and that are not there.
+    #[must_use]
+    pub fn missing(&self) -> &[String] {
+        &self.missing
     }
 
     /// The digest that a close has of it: of `statement.txt`, which has the digests of all other

@@ -6,7 +6,8 @@ use crate::attribution::money::Cents;
 use std::fmt::Write as _;
 use verge_sync::Digest;
 
-pub(super) const NAME: &str = "statement.txt";
+/// What is signed.
+pub const NAME: &str = "statement.txt";
 
 pub(super) fn write(statement: &Statement<'_>, files: &Files) -> String {
     let mut text = String::new();

@@ -45,19 +45,24 @@ fn differs(found: &str, expected: &str) -> String {
 pub fn verify(files: &Files, seals: Vec<SealedDay>) -> Result<Digest, Difference> {
     let books = read_inputs(files, seals)?;
     let statement = Statement::of(&books)?;
-    let expected = statement.files();
-    for (name, bytes) in &expected {
-        let found = files
-            .get(name)
-            .ok_or_else(|| Difference::Missing(name.clone()))?;
-        if found != bytes {
-            return Err(difference(name, found, bytes));
+    match first_difference(files, &statement.files()) {
+        Some(difference) => Err(difference),
+        None => Ok(statement.digest()),
+    }
+}
+
+/// Where two folders differ first, in the order of the files' names.
+#[must_use]
+pub fn first_difference(files: &Files, expected: &Files) -> Option<Difference> {
+    for (name, bytes) in expected {
+        match files.get(name) {
+            None => return Some(Difference::Missing(name.clone())),
+            Some(found) if found != bytes => return Some(difference(name, found, bytes)),
+            Some(_same) => {}
         }
     }
-    if let Some(name) = files.keys().find(|name| !expected.contains_key(*name)) {
-        return Err(Difference::Unexpected(name.clone()));
-    }
-    Ok(statement.digest())
+    let unexpected = files.keys().find(|name| !expected.contains_key(*name))?;
+    Some(Difference::Unexpected(unexpected.clone()))
 }
 
 /// Lines are cut here when they are shown.

@@ -38,6 +38,7 @@ impl House {
     }
 
     fn serve(data: &Path) -> anyhow::Result<Self> {
+        trust_clock(data)?;
         let mut child = verge("serve", data)?
             .env("VERGE_LOG", "error")
             .stdout(Stdio::piped())
@@ -91,7 +92,7 @@ impl House {
     }
 
     /// The same, for what it prints.
-    fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    pub(super) fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.command(arguments)?.output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let complaint = String::from_utf8_lossy(&output.stderr);
@@ -99,9 +100,29 @@ impl House {
         Ok(text)
     }
 
+    /// A command that is shown with what it says.
+    pub(super) fn tell(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        for line in self.ask(arguments)?.lines() {
+            say(&format!("  {}: {line}", self.letter()));
+        }
+        Ok(())
+    }
+
+    /// What a command prints that needs no node.
+    pub(super) fn ask_without_node(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new(own_program()?).args(arguments).output()?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?}: {complaint}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// How the node says it is.
+    pub(super) fn status(&self) -> anyhow::Result<serde_json::Value> {
+        Ok(serde_json::from_str(&self.ask(&["status", "--json"])?)?)
+    }
+
     fn id(&self) -> anyhow::Result<String> {
-        let status = self.ask(&["status", "--json"])?;
-        let status: serde_json::Value = serde_json::from_str(&status)?;
+        let status = self.status()?;
         let id = status["node"]["id"].as_str();
         Ok(id.context("the node's id")?.to_owned())
     }
@@ -122,6 +143,32 @@ impl House {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Ends as it is asked to, for a while.
+    pub(super) fn pause(&mut self) -> anyhow::Result<()> {
+        let id = Pid::from_raw(i32::try_from(self.child.id())?).context("the node's id")?;
+        kill_process(id, Signal::TERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "verge serve ended with {status}");
+        Ok(())
+    }
+
+    /// Puts its clock ahead of the machine's from its next start on, or right again.
+    pub(super) fn put_ahead(&self, seconds: Option<u64>) -> anyhow::Result<()> {
+        let path = self.data.join(crate::config::FILE_NAME);
+        let config = std::fs::read_to_string(&path)?;
+        let lines = config
+            .lines()
+            .filter(|line| !line.starts_with("test_ahead_s"));
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(&format!("{line}\n"));
+            if let ("[time]", Some(seconds)) = (line, seconds) {
+                text.push_str(&format!("test_ahead_s = {seconds}\n"));
+            }
+        }
+        Ok(std::fs::write(&path, text)?)
     }
 
     /// Runs again.
@@ -162,11 +209,7 @@ impl House {
     }
 
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
-        let id = Pid::from_raw(i32::try_from(self.child.id())?).context("the node's id")?;
-        kill_process(id, Signal::TERM)?;
-        let status = self.child.wait()?;
-        ensure!(status.success(), "verge serve ended with {status}");
-        Ok(())
+        self.pause()
     }
 }
 
@@ -236,6 +279,15 @@ fn ports(https: u16, ssh: u16) -> [String; 5] {
         format!("--listen-ssh=127.0.0.1:{ssh}"),
         "--listen-nodes=127.0.0.1:0".to_owned(),
     ]
+}
+
+/// All nodes of the demo have the clock of one machine: what they serve need not wait for a day until
+/// they have agreed on it.
+fn trust_clock(data: &Path) -> anyhow::Result<()> {
+    let path = data.join(crate::config::FILE_NAME);
+    let config = std::fs::read_to_string(&path)?;
+    let trusted = config.replace("clock = \"checked\"", "clock = \"trusted\"");
+    Ok(std::fs::write(&path, trusted)?)
 }
 
 fn letter(data: &Path) -> String {

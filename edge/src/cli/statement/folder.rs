@@ -3,7 +3,7 @@
 use crate::attribution::statement::{Files, INPUTS_DIR, SealedDay, read_seal, seal_file};
 use anyhow::{Context, bail};
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -80,7 +80,13 @@ pub(in crate::cli) fn read_seals(root: &Path) -> anyhow::Result<Vec<SealedDay>> 
 /// The names of the files in `dir`; of directories only `dirs` may be there.
 fn names(dir: &Path, dirs: &[&str]) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
-    let entries = fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))?;
+    let entries = match fs::read_dir(dir) {
+        // A month without a seal has no folder of them.
+        Err(error) if error.kind() == ErrorKind::NotFound && dir.ends_with("seals") => {
+            return Ok(names);
+        }
+        entries => entries.with_context(|| format!("read {}", dir.display()))?,
+    };
     for entry in entries {
         let entry = entry.with_context(|| format!("read {}", dir.display()))?;
         let name = entry.file_name();
