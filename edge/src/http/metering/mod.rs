@@ -1,6 +1,6 @@
 //! What every answer of a site is counted as: how much of it reached the visitor.
 //!
-//! A connection has a [`Tally`]: answers enter it with what they are worth (`worth`), the stream
+//! A connection has a `Tally`: answers enter it with what they are worth (`worth`), the stream
 //! beneath the connection tells it what was written and where (`heads` for HTTP/1.1, whole frames
 //! for HTTP/2), and the kernel how far that has arrived. What arrived goes to the node's meter:
 //! a second after it was written at the latest, or when the connection ends; then the rest is known
