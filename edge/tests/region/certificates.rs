@@ -164,6 +164,39 @@ fn labels_share_a_certificate_that_the_regions_zone_proves() {
     assert!(leads_here("shed.example.test"));
 }
 
+/// A domain that leads to the site of one account is not another's, though that claims it first.
+#[test]
+fn a_domain_that_leads_to_another_accounts_site_gets_no_certificate() {
+    let knot = Knot::start("www CNAME garden.sites.test.\n");
+    let setup = Setup {
+        http_port: free_port(1),
+        dns: Some(knot.address()),
+        ..Setup::default()
+    };
+    let town = Town::found(&setup, "sites.test", "");
+    let node = &town.region.nodes[0];
+    node.verge_ok(&["region", "propose", "--host-proof=dns"]);
+    let _ana = Publisher::with_site(node, "ana", "garden");
+    let _ben = Publisher::with_site(node, "ben", "bakery");
+    town.set_up(&[]);
+    let host = "www.example.test";
+    let add = |site| node.verge_ok(&["site", "set", site, "--add-host", host]);
+    let listed = || node.verge_ok(&["cert", "list"]);
+    let wanted = |count: u64| {
+        wait(node, |status| {
+            status["certificates"]["wanted_count"] == count
+        });
+    };
+    let said = add("bakery");
+    assert!(said.contains("does not find the DNS record"), "{said}");
+    wanted(3);
+    assert!(!listed().contains(host) && shown(node, host).is_none());
+    let said = add("garden");
+    assert!(said.contains("found the DNS record"), "{said}");
+    wanted(4);
+    assert!(listed().contains(host), "{}", listed());
+}
+
 #[test]
 fn an_authority_that_makes_accounts_only_for_those_it_knows_is_shown_a_key() {
     const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
