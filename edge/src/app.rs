@@ -19,6 +19,7 @@ mod names;
 mod process;
 mod showing;
 mod status;
+mod stopping;
 mod witnessing;
 mod zone_addresses;
 
@@ -51,7 +52,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use stopping::StopSignal;
 use tokio::sync::{mpsc, watch};
 use verge_sync::clock::Clock;
 use verge_sync::content::Thrift;
@@ -98,7 +99,9 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
     let reviews = showing.certification().reviews();
     let counting = Arc::new(Desk::new(store.clone()));
     let beside = (&thrift, &counting);
-    let Some(mut among) = among(&store, &region, &config, beside, reviews).await? else {
+    let mut stop = StopSignal::new()?;
+    let among = among(&store, &region, &config, beside, (reviews, &mut stop)).await?;
+    let Some(mut among) = among else {
         return Ok(());
     };
     let manner = manner(&config, among.witnessing());
@@ -131,6 +134,7 @@ async fn run(data: &Path, config: Config) -> anyhow::Result<()> {
         damages,
         welcome,
         books,
+        stop,
     };
     attend(up, data, config, host_secret).await
 }
@@ -147,6 +151,7 @@ struct Up {
     damages: mpsc::Receiver<Damage>,
     welcome: Option<Welcome>,
     books: Keeping,
+    stop: StopSignal,
 }
 
 /// Opens the doors of publishers and stewards, and looks after everything until it is asked to stop.
@@ -162,6 +167,7 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
         damages,
         welcome,
         books,
+        mut stop,
     } = up;
     let publishing = publishing(&store, &region, &config, &thrift)?;
     let ssh_host_key = receive::host_public_key(&host_secret)?;
@@ -213,14 +219,14 @@ async fn attend(up: Up, data: &Path, config: Config, host_secret: [u8; 32]) -> a
         )),
     ];
     announce(&edge, ssh, among.bound());
-    until_stopped(&receiver).await?;
+    until_stopped(&receiver, &mut stop).await;
     chores.iter().for_each(tokio::task::JoinHandle::abort);
-    stop((receiver, edge, books, among), &config).await;
+    wind_up((receiver, edge, books, among), &config).await;
     Ok(())
 }
 
 /// The doors of publishers, then those of visitors, then what was counted, then the other nodes.
-async fn stop(
+async fn wind_up(
     (receiver, edge, books, among): (receive::Receiver, Running, Keeping, Among),
     config: &Config,
 ) {
@@ -232,10 +238,10 @@ async fn stop(
 }
 
 /// Waits for the signal, and looks after the repositories meanwhile.
-async fn until_stopped(receiver: &receive::Receiver) -> anyhow::Result<()> {
+async fn until_stopped(receiver: &receive::Receiver, stop: &mut StopSignal) {
     tokio::select! {
-        stopped = stop_signal() => stopped,
-        () = housekeeping::sweep(receiver) => Ok(()),
+        () = stop.asked() => {}
+        () = housekeeping::sweep(receiver) => {}
     }
 }
 
@@ -253,11 +259,11 @@ async fn among(
     region: &Arc<RegionView>,
     config: &Config,
     beside: (&Arc<Thrift>, &Arc<Desk>),
-    reviews: watch::Receiver<Arc<Review>>,
+    (reviews, stop): (watch::Receiver<Arc<Review>>, &mut StopSignal),
 ) -> anyhow::Result<Option<Among>> {
     let among = Among::start(store, region, config, beside, reviews).await?;
     tokio::select! {
-        stopped = stop_signal() => stopped.map(|()| None),
+        () = stop.asked() => Ok(None),
         done = among.catch_up(store, region) => done.map(|()| Some(among)),
     }
 }
@@ -521,16 +527,6 @@ fn announce(
     tracing::info!("{ready}");
 }
 
-async fn stop_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
 async fn drain(edge: Running, config: &Config) {
     let drained = edge.drain(config.visitors.drain_timeout()).await;
     if drained.cut_count > 0 {
@@ -580,8 +576,9 @@ pub async fn serve_preview(preview: Preview, config: Config) -> anyhow::Result<(
         ..edge_config(&config)
     };
     let edge = Edge::start(edge, sites, certification.resolver())?;
+    let mut stop = StopSignal::new()?;
     announce(&edge, None, None);
-    stop_signal().await?;
+    stop.asked().await;
     drain(edge, &config).await;
     Ok(())
 }

@@ -41,7 +41,7 @@ fn start(folder: &Path) -> (Preview, u16) {
 }
 
 /// What testssl.sh says that is no fault, and why.
-const EXPLAINED: [(&str, &str); 7] = [
+const EXPLAINED: [(&str, &str); 8] = [
     (
         "engine_problem",
         "the scanner misses GOST in its own OpenSSL",
@@ -57,6 +57,10 @@ const EXPLAINED: [(&str, &str); 7] = [
         "visitors choose among suites that are all strong: phones know what they are good at",
     ),
     ("HSTS", "is the site's own promise, in _headers"),
+    (
+        "BREACH",
+        "pages are compressed, and the same for everybody: nothing in them is secret, or the visitor's",
+    ),
     (
         "sessionresumption_ticket",
         "the scanner may have left before the ticket came; other tests come back by one",

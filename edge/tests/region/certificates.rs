@@ -5,7 +5,7 @@ use crate::knot::{KEY_NAME, Knot, ZONE};
 use crate::pebble::Setup;
 use crate::scene::{nothing_pending, sign_pending, wait};
 use crate::town::{
-    LONG_S, Owner, Town, asked, authority, free_port, has, id_of, plain, shown, until,
+    LONG_S, Owner, Town, asked, authority, change, free_port, has, id_of, plain, shown, until,
 };
 use rcgen::KeyPair;
 use serde_json::json;
@@ -106,7 +106,7 @@ fn the_account_gets_another_key_and_a_newcomer_the_keys_of_all_hosts() {
 
 #[test]
 fn labels_share_a_certificate_that_the_regions_zone_proves() {
-    let knot = Knot::start("* A 127.0.0.2\n");
+    let knot = Knot::start("* A 127.0.0.9\n");
     let setup = Setup {
         http_port: free_port(1),
         dns: Some(knot.address()),
@@ -116,7 +116,11 @@ fn labels_share_a_certificate_that_the_regions_zone_proves() {
     let driver = format!(
         "[dns_update]\nserver = \"{server}\"\nzone = \"{ZONE}\"\nkey_name = \"{KEY_NAME}\"\nkey_file = \"dns.key\"\naddresses = true\n"
     );
-    let town = Town::found(&setup, ZONE, &driver);
+    let mut town = Town::found(&setup, ZONE, &driver);
+    let place = "public_https = [\"127.0.0.2:443\"]";
+    town.region.nodes[0].stop();
+    change(town.region.nodes[0].data(), "public_https = []", place);
+    town.region.nodes[0].restart();
     let node = &town.region.nodes[0];
     let _publisher = Publisher::with_site(node, "ana", "garden");
     node.verge_ok(&["site", "create", "shed", "--owner", "ana"]);
@@ -141,35 +145,56 @@ fn labels_share_a_certificate_that_the_regions_zone_proves() {
         listed.contains("*.example.test  valid for 89 days"),
         "{listed}"
     );
-    // What does not admit everybody has its own.
+    // Where visitors find the node stands in the zone, in place of what stood there.
+    let leads_here = |host: &str| {
+        let resolver = DnsResolver::new(vec![knot.address()]);
+        let found = block_on(resolver.addresses(host)).unwrap_or_default();
+        found == [IpAddr::from([127, 0, 0, 2])]
+    };
+    until(|| leads_here("any.example.test"));
+    // What does not admit everybody has its own: a certificate, and addresses.
     node.verge_ok(&["site", "set", "shed", "--admit", &id_of(node)]);
     until(|| shown(node, "shed.example.test").is_some_and(|now| now != one));
     assert_eq!(shown(node, "garden.example.test").unwrap(), one);
-    // Where visitors find the node stands in the zone, in place of what stood there.
-    let leads_to = |host: &str, expected: &str| {
-        let resolver = DnsResolver::new(vec![knot.address()]);
-        let found = block_on(resolver.addresses(host)).unwrap_or_default();
-        found == [expected.parse::<IpAddr>().unwrap()]
-    };
-    until(|| {
-        leads_to("shed.example.test", "127.0.0.1") && leads_to("any.example.test", "127.0.0.1")
-    });
     let kept = || std::fs::read_to_string(node.data().join("dns-names")).unwrap();
     until(|| kept() == "*.example.test\nshed.example.test\n");
+    assert!(leads_here("shed.example.test"));
     node.verge_ok(&["site", "set", "shed", "--admit", "all"]);
     until(|| kept() == "*.example.test\n");
-    assert!(leads_to("shed.example.test", "127.0.0.1"));
-    let unknown = [
-        "cert",
-        "setup",
-        "--agree",
-        "--directory",
-        &url,
-        "--dns",
-        "Nobody",
-    ];
-    let said = text(&node.verge(&unknown).stderr);
-    assert!(said.contains("no single node is meant"), "{said}");
+    assert!(leads_here("shed.example.test"));
+}
+
+/// A domain that leads to the site of one account is not another's, though that claims it first.
+#[test]
+fn a_domain_that_leads_to_another_accounts_site_gets_no_certificate() {
+    let knot = Knot::start("www CNAME garden.sites.test.\n");
+    let setup = Setup {
+        http_port: free_port(1),
+        dns: Some(knot.address()),
+        ..Setup::default()
+    };
+    let town = Town::found(&setup, "sites.test", "");
+    let node = &town.region.nodes[0];
+    node.verge_ok(&["region", "propose", "--host-proof=dns"]);
+    let _ana = Publisher::with_site(node, "ana", "garden");
+    let _ben = Publisher::with_site(node, "ben", "bakery");
+    town.set_up(&[]);
+    let host = "www.example.test";
+    let add = |site| node.verge_ok(&["site", "set", site, "--add-host", host]);
+    let listed = || node.verge_ok(&["cert", "list"]);
+    let wanted = |count: u64| {
+        wait(node, |status| {
+            status["certificates"]["wanted_count"] == count
+        });
+    };
+    let said = add("bakery");
+    assert!(said.contains("does not find the DNS record"), "{said}");
+    wanted(3);
+    assert!(!listed().contains(host) && shown(node, host).is_none());
+    let said = add("garden");
+    assert!(said.contains("found the DNS record"), "{said}");
+    wanted(4);
+    assert!(listed().contains(host), "{}", listed());
 }
 
 #[test]
@@ -221,6 +246,8 @@ fn a_node_that_cannot_change_the_zone_is_given_no_part_in_it() {
         said("Corner")
     );
     assert!(said("P1").contains("--issuer"), "{}", said("P1"));
+    let nobody = said("Nobody");
+    assert!(nobody.contains("no single node is meant"), "{nobody}");
 }
 
 #[test]

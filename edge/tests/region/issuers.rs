@@ -2,7 +2,7 @@
 //! leaves to be done.
 
 use crate::ca::Ca;
-use crate::harness::{Node, Publisher, block_on};
+use crate::harness::{Node, Publisher};
 use crate::scene::wait;
 use crate::town::{CHECKED, LONG_S, TRUSTED, Town, change, id_of, plain, shown, until};
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,7 +157,7 @@ fn an_exposed_certificate_is_revoked_though_the_issuer_stops_after_its_order() {
     ca.switch(|switches| switches.stalls_revocations = true);
     let corner = &town.region.nodes[0];
     corner.verge_ok(&["site", "set", "garden", "--admit", &id_of(corner)]);
-    block_on(ca.stalled(1));
+    until(|| ca.requests().iter().any(|asked| asked == "POST revoke"));
     town.region.nodes[0].kill();
     let revoked = || {
         let all = ca.certificates().into_iter();
