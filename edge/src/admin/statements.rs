@@ -74,6 +74,12 @@ fn outcome_lines(month: Month, outcome: &Outcome) -> Vec<String> {
         "{month}: {} seals, statement {}",
         outcome.seal_count, outcome.statement
     )];
+    if outcome.snapshot_count > 0 {
+        lines.push(format!(
+            "{} of these are snapshots, of nodes whose disk died before they sealed the day",
+            outcome.snapshot_count
+        ));
+    }
     lines.extend(missing_lines(&outcome.missing));
     lines.push(if outcome.is_closed {
         format!("{month} is closed: `verge statement {month}` writes its statement")

@@ -15,6 +15,7 @@ mod closes;
 mod difference;
 mod error;
 mod fees;
+mod lost;
 mod probes;
 mod proof;
 mod show;

@@ -9,7 +9,7 @@ use crate::attribution::money::Cents;
 use crate::attribution::statement::{Books, SealedDay, Statement, sample};
 use crate::region::scene::Scene;
 use crate::watch::observation::{Observation, SiteRow};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use verge_sync::Digest;
 use verge_sync::id::{ProviderId, RecordId};
 use verge_sync::keys::ProviderKey;
@@ -385,6 +385,38 @@ fn books_are_the_same_in_any_order_and_keep_who_was_there() {
     other.fees = books.fees.clone();
     let digest = |books: &Books| Statement::of(books).unwrap().digest();
     assert_eq!(digest(&other), digest(&books));
+}
+
+#[test]
+fn a_snapshot_stands_for_a_lost_day_and_its_seal_is_too_late_then() {
+    let mut scene = Scene::new(4, HostProof::None);
+    let (said, more) = (sealed(&scene, 0, &[]), scene.site(0).1);
+    let late = sealed(&scene, 0, &[more]);
+    let of = (scene.node(0), said.seal.day);
+    let record = scene.snapshot(0, &said.seal);
+    let id = scene.add(record);
+    let month = said.seal.day.month();
+    let days = month.first_day()..=month.last_day();
+    let taken = |scene: &Scene, known: &BTreeMap<_, _>, earlier: &BTreeSet<_>| {
+        let count = work::counted(known, earlier, &days);
+        let taken = lost::to_take(&scene.effect(), &count);
+        let taken: Vec<Digest> = taken.into_iter().map(|of| of.digest).collect();
+        (count.contains(&late.digest), taken)
+    };
+    let none = BTreeSet::new();
+    let mut known = lost::known(&scene.effect());
+    assert_eq!(known, [(said.digest, of)].into());
+    scene.say(1, id, Vote::For);
+    assert_eq!(taken(&scene, &known, &none), (false, vec![]));
+    scene.say(2, id, Vote::For);
+    assert_eq!(taken(&scene, &known, &none), (false, vec![said.digest]));
+    // The disk is found again: what no close took is sealed, what one took is settled.
+    scene.seal(0, late.seal.day, late.seal.encode().body);
+    known.insert(late.digest, of);
+    assert_eq!(taken(&scene, &known, &none), (true, vec![]));
+    let earlier = BTreeSet::from([said.digest]);
+    assert_eq!(taken(&scene, &known, &earlier), (false, vec![]));
+    assert!(lost::known(&scene.effect()).contains_key(&said.digest));
 }
 
 #[test]

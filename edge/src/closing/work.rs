@@ -6,6 +6,7 @@ use super::books::{Facts, books};
 use super::difference::{Side, differences};
 use super::error::ClosingError;
 use super::fees;
+use super::lost;
 use super::probes::Probes;
 use super::proof::{self, CLOSE_NAME};
 use super::signature::{SIGNATURE_NAME, StatementSignature};
@@ -69,6 +70,8 @@ pub struct Outcome {
     pub missing: Vec<String>,
     /// How many seals are in it.
     pub seal_count: usize,
+    /// How many of them are snapshots of nodes whose disk died.
+    pub snapshot_count: usize,
 }
 
 /// A statement that was written.
@@ -95,8 +98,10 @@ struct Draft {
     waiting: Vec<String>,
     previous: Option<RecordId>,
     probes: Digest,
-    /// Who sealed what, of all that this node holds.
+    /// Who sealed what, of all that this node holds, and whose snapshots are records.
     known: BTreeMap<Digest, (NodeId, Day)>,
+    /// Those of its seals that are snapshots.
+    snapshots: Vec<Digest>,
 }
 
 impl Closing {
@@ -170,6 +175,7 @@ impl Closing {
             statement: body.statement,
             missing,
             seal_count,
+            snapshot_count: body.snapshots.len(),
         }
     }
 
@@ -276,7 +282,7 @@ impl Closing {
             policy: Digest::of(draft.books.policy.as_bytes()),
             seal_count: u32::try_from(blob.seals.len()).unwrap_or(u32::MAX),
             seals: digest_of(&blob.seals),
-            snapshots: Vec::new(),
+            snapshots: draft.snapshots,
             probes: draft.probes,
             books: Digest::of(&bytes),
             books_bytes,
@@ -316,10 +322,16 @@ impl Closing {
         let review = self.accounting.ledger.review(effect, self.today());
         let days = since..=month.last_day();
         let probes = Probes::read(effect, month);
-        let known = known(&review);
+        let mut known = known(&review);
+        known.extend(lost::known(effect));
         let count = counted(&known, &earlier, &days);
-        let seals = self.seals(&review, |entry| count.contains(&entry.digest))?;
+        let mut seals = self.seals(&review, |entry| count.contains(&entry.digest))?;
+        let lost = self.lost(lost::to_take(effect, &count))?;
+        let mut snapshots: Vec<Digest> = lost.days.iter().map(|of| of.digest).collect();
+        snapshots.sort_unstable();
+        seals.extend(lost.days);
         let waiting = review.waiting.iter().filter(|(_, day)| days.contains(day));
+        let waiting = waiting.map(|(node, day)| format!("node {}, {day}", node.short()));
         let facts = Facts {
             month,
             policy,
@@ -329,12 +341,11 @@ impl Closing {
         };
         Ok(Draft {
             books: books(effect, facts, is_closed),
-            waiting: waiting
-                .map(|(node, day)| format!("node {}, {day}", node.short()))
-                .collect(),
+            waiting: waiting.chain(lost.waiting).collect(),
             previous: previous.map(Proposed::id),
             probes: probes.digest(),
             known,
+            snapshots,
         })
     }
 
@@ -389,6 +400,9 @@ impl Closing {
         let mut books = books.map_err(|error| ClosingError::Blob(month, error))?;
         let review = self.accounting.ledger.review(effect, self.today());
         books.seals = self.seals(&review, |entry| blob.seals.contains(&entry.digest))?;
+        books
+            .seals
+            .extend(self.taken(effect, &close.body.snapshots)?);
         let found: BTreeSet<Digest> = books.seals.iter().map(|of| of.digest).collect();
         let count = blob.seals.difference(&found).count();
         if count > 0 {
