@@ -252,14 +252,17 @@ trait Beneath: Metered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Settled,
-    End,
+    /// What came is to be refused, and nothing else is left to do.
+    Refuse,
+    /// The visitor is gone, or has abused the connection: nobody waits for it.
+    Broken,
 }
 
 impl<S: Socket> Beneath for Guarded<S> {
     fn poll_after(&self, _cx: &mut Context<'_>) -> Poll<After> {
         self.make_room();
         Poll::Ready(if self.is_refusal_due() {
-            After::End
+            After::Refuse
         } else {
             After::Settled
         })
@@ -280,7 +283,7 @@ impl<S: Socket> Beneath for Coalescing<S> {
         self.make_room();
         match ready!(drained) {
             Ok(()) => Poll::Ready(After::Settled),
-            Err(_visitor_is_gone) => Poll::Ready(After::End),
+            Err(_visitor_is_gone) => Poll::Ready(After::Broken),
         }
     }
 
@@ -297,7 +300,7 @@ impl<S: Socket> Beneath for Coalescing<S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
     ByItself,
-    /// Its time was over.
+    /// Its time was over, or there is nobody any more to be waited for.
     Cut,
 }
 
@@ -426,7 +429,8 @@ where
         is_over = is_over || connection.as_mut().poll(cx).is_ready();
         match beneath.poll_after(cx) {
             Poll::Ready(After::Settled) if is_over => return Poll::Ready(Ended::ByItself),
-            Poll::Ready(After::End) => return Poll::Ready(Ended::ByItself),
+            Poll::Ready(After::Refuse) => return Poll::Ready(Ended::ByItself),
+            Poll::Ready(After::Broken) => return Poll::Ready(Ended::Cut),
             Poll::Ready(After::Settled) | Poll::Pending => {}
         }
         guard.measure(beneath);
