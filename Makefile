@@ -90,7 +90,6 @@ audit:
 
 bench: bench-build setup-conformance
 	@.ci/install rsync:rsync brotli:brotli
-	$(CARGO) build --locked --release -p verge-sync --examples
 	benches/run
 
 # What a visit costs beside nginx and h2o, in a few minutes.
@@ -101,8 +100,7 @@ bench-build: setup-demo
 	@.ci/install h2load:nghttp2-client openssl:openssl curl:curl ip:iproute2 \
 	  /usr/share/doc/git-doc/git.html:git-doc /usr/share/doc/python3-venv:python3-venv
 	@CARGO="$(CARGO)" .ci/bench-peers
-	$(CARGO) build --locked --release --bin verge
-	$(CARGO) build --locked --release -p verge-edge --examples
+	$(CARGO) build --locked --release --workspace --bin verge --examples
 
 setup-demo:
 	@.ci/install $(DEMO_TOOLS)
