@@ -52,7 +52,7 @@ def arguments(cell: Cell, server: Server, folder: Path) -> list[str]:
 
 def address(server: str, path: str) -> str:
     """Verge has one address for a page, without the end of the file's name."""
-    return re.sub(r"(index)?\.html$", "", path) if server == "verge" else path
+    return re.sub(r"(/index|)\.html$", lambda end: end[1] and "/", path) if server == "verge" else path
 
 
 def validator(base: str, path: str, headers: list[str]) -> str:

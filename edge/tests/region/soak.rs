@@ -19,6 +19,9 @@ use verge_sync::clock::stopwatch;
 /// What a node may take at the end beyond the largest at half time: caches and the allocator's slack on top
 /// of the records of the second half. A leak of one film of 100 KiB a minute would not fit.
 const GROWTH_KIB_MAX: u64 = 24 << 10;
+/// What a node takes within seconds when pushes come, and gives back later: up to 92 MB were seen. A half
+/// time at which all were quiet says nothing about growth.
+const BURST_KIB: u64 = 96 << 10;
 /// In `make test`.
 const SHORT: Duration = Duration::from_secs(15);
 const BETWEEN_ACTS: Duration = Duration::from_millis(1_500);
@@ -229,7 +232,8 @@ fn a_region_lives_through_random_faults() {
         "cuts, pushes, losses, heals, kills and starts, flaps, deletions: {:?}",
         soak.acts
     );
-    let bound = half.unwrap().into_iter().flatten().max().unwrap() + GROWTH_KIB_MAX;
+    let largest = half.unwrap().into_iter().flatten().max().unwrap();
+    let bound = largest.max(BURST_KIB) + GROWTH_KIB_MAX;
     for (node, kib) in end.into_iter().flatten().enumerate() {
         assert!(kib <= bound, "node {node}: {kib} KiB, more than {bound}");
     }
