@@ -46,7 +46,7 @@ pub(crate) fn program(path: &str) -> PathBuf {
 fn nginx(folder: &Path, place: &Path, address: SocketAddr) -> Command {
     let types = program("peers/etc/nginx/mime.types");
     let config = format!(
-        "daemon off; worker_processes 1; pid {place}/pid; error_log {place}/log crit;\n\
+        "daemon off; master_process off; pid {place}/pid; error_log {place}/log crit;\n\
          events {{}}\n\
          http {{\n\
          include {types}; default_type application/octet-stream; charset utf-8; access_log off;\n\
