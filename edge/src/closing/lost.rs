@@ -4,7 +4,7 @@ use super::body::SNAPSHOTS_MAX;
 use super::error::ClosingError;
 use super::work::Closing;
 use crate::accounting::calendar::Day;
-use crate::accounting::seal::{Encoded, Expected, RowsNamed, Seal};
+use crate::accounting::seal::RowsNamed;
 use crate::attribution::statement::SealedDay;
 use crate::witness::{Chains, Published, orphans, published};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,9 +12,6 @@ use verge_sync::Digest;
 use verge_sync::id::NodeId;
 use verge_sync::record::Effect;
 use verge_sync::store::StoreError;
-
-/// The rows of a seal of the most sites.
-const ROWS_BYTES_MAX: u64 = 32 << 20;
 
 /// What a month takes in of them.
 #[derive(Default)]
@@ -75,32 +72,7 @@ impl Closing {
         let Ok(named) = RowsNamed::of(&of.body) else {
             return Ok(None);
         };
-        let rows = if named.bytes == 0 {
-            Some(Vec::new())
-        } else {
-            let blobs = self.store.blobs();
-            match blobs.read_verified(&named.blob, ROWS_BYTES_MAX) {
-                Err(StoreError::Damaged { digest }) => {
-                    blobs.set_aside(&digest)?;
-                    None
-                }
-                read => read?,
-            }
-        };
-        let Some(rows) = rows else { return Ok(None) };
-        let encoded = Encoded {
-            body: of.body.clone(),
-            rows,
-        };
-        let expected = Expected {
-            node: of.node,
-            day: of.day,
-            today: of.day.next(),
-        };
-        let seal = Seal::decode(&encoded, &expected).ok();
-        Ok(seal.map(|seal| SealedDay {
-            digest: of.digest,
-            seal,
-        }))
+        let said = (of.digest, of.body.as_slice());
+        self.accounting.ledger.join((of.node, of.day), said, &named)
     }
 }

@@ -1,3 +1,4 @@
+//! Books that are kept, crash and are sealed.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,

@@ -177,25 +177,32 @@ impl Ledger {
     /// # Errors
     /// [`StoreError`]: the disk fails.
     pub fn read(&self, entry: &Entry) -> Result<Option<SealedDay>, StoreError> {
-        let rows = match self.rows(&entry.rows) {
+        let of = (entry.node, entry.day);
+        self.join(of, (entry.digest, &entry.body), &entry.rows)
+    }
+
+    /// What a body says of a day that is over, with its rows; none if these are not here.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the disk fails.
+    pub(crate) fn join(
+        &self,
+        (node, day): (NodeId, Day),
+        (digest, body): (Digest, &[u8]),
+        named: &RowsNamed,
+    ) -> Result<Option<SealedDay>, StoreError> {
+        let rows = match self.rows(named) {
             Ok(Some(rows)) => rows,
             Err(Unjudged::Disk(error)) => return Err(error),
             Ok(None) | Err(_) => return Ok(None),
         };
         let encoded = Encoded {
-            body: entry.body.clone(),
+            body: body.to_vec(),
             rows,
         };
-        let expected = Expected {
-            node: entry.node,
-            day: entry.day,
-            today: entry.day.next(),
-        };
-        let seal = Seal::decode(&encoded, &expected).ok();
-        Ok(seal.map(|seal| SealedDay {
-            digest: entry.digest,
-            seal,
-        }))
+        let today = day.next();
+        let seal = Seal::decode(&encoded, &Expected { node, day, today }).ok();
+        Ok(seal.map(|seal| SealedDay { digest, seal }))
     }
 
     /// The seals of a month, with their rows: what its statement is made of. All of one day, also

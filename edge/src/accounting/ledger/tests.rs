@@ -1,3 +1,4 @@
+//! Seals of a small region, read from its records.
 #![allow(clippy::indexing_slicing, reason = "tests may panic")]
 
 use super::*;

@@ -1,3 +1,4 @@
+//! Sums of a month of seals.
 #![allow(clippy::indexing_slicing, reason = "tests may panic")]
 
 use super::*;

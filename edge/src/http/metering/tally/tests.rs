@@ -1,3 +1,5 @@
+//! Connections in the two protocols, and what is counted of them.
+
 use super::*;
 use crate::http::frames::{FrameCounter, FrameLimits};
 use crate::http::metering::Part;
