@@ -3,6 +3,7 @@
 use crate::harness::{Node, Publisher, block_on, page};
 use crate::scene::{Region, wait};
 use crate::street::{Street, enter};
+use crate::town::until;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -139,7 +140,11 @@ impl Publishing {
             self.is_at(node);
         }
         for (house, node) in region.nodes.iter().enumerate() {
-            street.inside(house, || self.is_served_by(node));
+            street.inside(house, || {
+                // A name that was claimed on one side of a cut waits for its votes.
+                until(|| self.served_count(node) == self.pushed.sites().len() as u64);
+                self.is_served_by(node);
+            });
         }
         region.all_in_step();
     }
