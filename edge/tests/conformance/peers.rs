@@ -107,10 +107,17 @@ pub(crate) fn start(peer: Peer, folder: &Path) -> Running {
         address,
         _place: place,
     };
-    while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
+    while !listens(address) {
         let ended = running.child.try_wait().unwrap();
         assert_eq!(ended, None, "{peer:?} did not start");
         std::thread::yield_now();
     }
     running
+}
+
+/// Whether somebody answers there: before anybody does, a connection may get that very port for its own
+/// and be joined to itself.
+fn listens(address: SocketAddr) -> bool {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1));
+    stream.is_ok_and(|stream| stream.local_addr().unwrap() != address)
 }

@@ -123,9 +123,12 @@ impl Pebble {
             root_pem,
             folder,
         };
-        // Another program may have taken a port in between: it has not our certificate.
+        // Another program may have taken a port in between: it has not our certificate, and does not
+        // do as the DNS server is told.
         started.fetch(api, "/dir")?;
         started.fetch(management, "/roots/0")?;
+        let default = json!({"ip": "127.0.0.1"});
+        tell(dns_management, "set-default-ipv4", &default).ok()?;
         Some(started)
     }
 
@@ -243,8 +246,11 @@ fn tell(address: SocketAddr, verb: &str, what: &serde_json::Value) -> std::io::R
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    Ok(())
+    if answer.starts_with("HTTP/1.1 200") {
+        Ok(())
+    } else {
+        Err(std::io::Error::other(answer))
+    }
 }
 
 /// A program, and what it said.
@@ -270,7 +276,7 @@ impl Running {
         let mut running = Self { child, lines };
         let started = stopwatch();
         for address in addresses {
-            while TcpStream::connect(address).is_err() {
+            while !listens(*address) {
                 if running.child.try_wait().unwrap().is_some() {
                     return None;
                 }
@@ -285,6 +291,12 @@ impl Running {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap();
     }
+}
+
+/// Whether somebody answers there: before anybody does, a connection may get that very port for its own
+/// and be joined to itself.
+fn listens(address: SocketAddr) -> bool {
+    TcpStream::connect(address).is_ok_and(|stream| stream.local_addr().unwrap() != address)
 }
 
 impl Drop for Running {
