@@ -150,6 +150,10 @@ impl Api {
         let Some(site) = effect.site_by_label(name) else {
             return;
         };
+        for claim in naming::proved(&effect, site.id, hosts) {
+            let host = claim.host.as_deref().unwrap_or_default();
+            say(log, format!("the DNS record of {host} was found before")).await;
+        }
         for claim in naming::unproved(&effect, site.id, hosts) {
             let host = claim.host.as_deref().unwrap_or_default();
             let (answer, answered) = oneshot::channel();

@@ -27,14 +27,32 @@ pub fn sentences(effect: &Effect, site: SiteId) -> Vec<String> {
 /// Those of `hosts` that the site claims and that wait for their DNS proof.
 #[must_use]
 pub fn unproved<'e>(effect: &'e Effect, site: SiteId, hosts: &[String]) -> Vec<&'e NameEffect> {
-    let named = |claim: &&NameEffect| {
+    claims_on(effect, site, hosts)
+        .filter(|claim| is_unproved(claim))
+        .collect()
+}
+
+/// Those of `hosts` that are the site's and whose DNS proof nodes have seen.
+#[must_use]
+pub fn proved<'e>(effect: &'e Effect, site: SiteId, hosts: &[String]) -> Vec<&'e NameEffect> {
+    let stands =
+        |claim: &&NameEffect| matches!(claim.status, NameStatus::Settled | NameStatus::Provisional);
+    claims_on(effect, site, hosts)
+        .filter(stands)
+        .filter(|claim| claim.kind == NameKind::Host && !claim.voters.is_empty())
+        .collect()
+}
+
+fn claims_on<'e>(
+    effect: &'e Effect,
+    site: SiteId,
+    hosts: &[String],
+) -> impl Iterator<Item = &'e NameEffect> {
+    let named = move |claim: &&NameEffect| {
         let mut hosts = hosts.iter().filter_map(|host| Host::parse(host).ok());
         hosts.any(|host| claim.host.as_deref() == Some(host.as_str()))
     };
-    let claims = effect
-        .names_of(site.digest())
-        .filter(|claim| is_unproved(claim));
-    claims.filter(named).collect()
+    effect.names_of(site.digest()).filter(named)
 }
 
 fn is_unproved(claim: &NameEffect) -> bool {
