@@ -31,7 +31,7 @@ use crate::certificates::Review;
 use crate::cli::node::Ready;
 use crate::config::{Config, ConfigError};
 use crate::host::Host;
-use crate::http::body::{BlobReader, Damage};
+use crate::http::blob_file::{BlobReader, Damage};
 use crate::http::health::{Assurances, HealthSigner};
 use crate::lan::Lan;
 use crate::listen::{Edge, EdgeConfig, Limits, PlainHttp, Running};
@@ -343,6 +343,7 @@ fn sites(data: &Path, config: &Config) -> (Arc<Sites>, mpsc::Receiver<Damage>) {
     let budget = CacheBudget {
         manifest_bytes_max: config.cache.manifest_bytes,
         body_bytes_max: config.cache.body_bytes,
+        page_bytes_max: config.cache.page_bytes,
     };
     let (report, reports) = mpsc::channel(DAMAGE_REPORTS_MAX);
     let blobs = BlobReader::new(&data.join("blobs"), move |damage| {
@@ -392,6 +393,7 @@ fn edge_config(config: &Config) -> EdgeConfig {
             idle_time: Duration::from_millis(visitors.idle_timeout_ms),
             bytes_per_second_min: visitors.bytes_per_second_min,
             slow_time: Duration::from_millis(visitors.slow_timeout_ms),
+            ..Limits::default()
         },
         proxies: Proxies {
             proxy_protocol_from: visitors.proxy_protocol_from.clone(),

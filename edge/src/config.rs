@@ -222,6 +222,8 @@ pub struct Cache {
     pub manifest_bytes: u64,
     /// Small files that were visited of late.
     pub body_bytes: u64,
+    /// What is said of files that were visited of late.
+    pub page_bytes: u64,
 }
 
 /// What a push may bring.
@@ -374,6 +376,7 @@ impl Default for Cache {
         Self {
             manifest_bytes: 16 << 20,
             body_bytes: 16 << 20,
+            page_bytes: 4 << 20,
         }
     }
 }
@@ -713,6 +716,7 @@ mod tests {
         assert_eq!(config.visitors.streams_max, edge.stream_count_max);
         assert_eq!(config.cache.manifest_bytes, caches.manifest_bytes_max);
         assert_eq!(config.cache.body_bytes, caches.body_bytes_max);
+        assert_eq!(config.cache.page_bytes, caches.page_bytes_max);
         assert_eq!(config.push.pack_bytes_max, receive.push_bytes);
         assert_eq!(config.push.at_once_max, receive.pushes);
         assert_eq!(config.push.git_memory_bytes_max, receive.git_data_bytes);

@@ -29,6 +29,7 @@ mod kernel_clock;
 pub mod lan;
 pub mod limits;
 pub mod listen;
+mod mapped;
 pub mod membership;
 pub mod node_keys;
 mod proxy_protocol;

@@ -7,28 +7,28 @@
 //! All reading happens on blocking threads; nothing here is worth keeping over a crash.
 
 use crate::host::Host;
-use crate::http::body::{BlobReader, ReadError, place};
+use crate::http::blob_file::{BlobReader, Place, ReadError};
 use crate::http::fields::SiteFields;
+use crate::http::page::{Page, PageKey};
 use crate::http::redirects::RedirectIndex;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Duration;
 use verge_builder::HashedNames;
 use verge_builder::rules::{HeaderRules, Redirects, Rules};
 use verge_sync::clock::UnixTime;
-use verge_sync::manifest::{Entry, Manifest, ManifestError, Representation};
+use verge_sync::manifest::{Entry, Manifest, ManifestError};
 use verge_sync::{Digest, SiteId, Version};
 
 /// A representation of at most so many bytes is read whole, checked and cached.
-pub const CACHED_BODY_BYTES_MAX: u64 = 64 << 10;
-/// Large representations that are remembered as whole: 100 bytes each.
-const CHECKED_MAX: u64 = 4_096;
-/// A disk may lose a bit at any time; reading a file once a day for its parts costs little.
-const CHECKED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+pub const CACHED_BODY_BYTES_MAX: u64 = 256 << 10;
+/// A body, and a page of three forms, as most sites have them.
+const BODY_BYTES: u64 = 8 << 10;
+const PAGE_BYTES: u64 = 8 << 10;
 /// What an entry costs beside its bytes: key, pointers and the cache's own lists.
 const ENTRY_BYTES: usize = 200;
 
@@ -62,14 +62,17 @@ pub struct CacheBudget {
     pub manifest_bytes_max: u64,
     /// For bodies of at most [`CACHED_BODY_BYTES_MAX`].
     pub body_bytes_max: u64,
+    /// For what is said of files that are visited.
+    pub page_bytes_max: u64,
 }
 
 impl Default for CacheBudget {
-    /// 16 MiB each: half of what an idle node may use, reached only by sites that are visited.
+    /// Half of what an idle node may use, reached only by sites that are visited.
     fn default() -> Self {
         Self {
             manifest_bytes_max: 16 << 20,
             body_bytes_max: 16 << 20,
+            page_bytes_max: 4 << 20,
         }
     }
 }
@@ -164,10 +167,9 @@ impl SiteManifest {
 pub struct Sites {
     snapshot: ArcSwap<Snapshot>,
     blobs: BlobReader,
-    manifests: Cache<Version, Arc<SiteManifest>>,
-    bodies: Cache<Digest, Bytes>,
-    /// Large representations that were compared with their digests of late.
-    checked: Cache<Digest, ()>,
+    manifests: Cache<Version, Arc<SiteManifest>, Weight>,
+    bodies: Cache<Digest, Bytes, Weight>,
+    pages: Cache<PageKey, Arc<Page>, Weight>,
 }
 
 #[derive(Default)]
@@ -182,26 +184,13 @@ impl Sites {
     /// No host yet; versions are read from `blobs`.
     #[must_use]
     pub fn new(blobs: BlobReader, budget: CacheBudget) -> Self {
-        // Manifests: least recently used. The frequency sketch of the default policy would let a
-        // site that becomes popular be read from disk many times before it is admitted.
-        let manifests = Cache::builder()
-            .max_capacity(budget.manifest_bytes_max)
-            .eviction_policy(EvictionPolicy::lru())
-            .weigher(|_version, manifest: &Arc<SiteManifest>| weight(manifest.weight()))
-            .build();
-        let bodies = Cache::builder()
-            .max_capacity(budget.body_bytes_max)
-            .weigher(|_digest, body: &Bytes| weight(body.len()))
-            .build();
         Self {
             snapshot: ArcSwap::default(),
             blobs,
-            manifests,
-            bodies,
-            checked: Cache::builder()
-                .max_capacity(CHECKED_MAX)
-                .time_to_live(CHECKED_FOR)
-                .build(),
+            // One of them may be as large as all of it.
+            manifests: cache(budget.manifest_bytes_max, budget.manifest_bytes_max),
+            bodies: cache(budget.body_bytes_max, BODY_BYTES),
+            pages: cache(budget.page_bytes_max, PAGE_BYTES),
         }
     }
 
@@ -267,37 +256,21 @@ impl Sites {
         let sites = Arc::clone(self);
         off_thread(move || {
             let load = || sites.load_manifest(version).map(Arc::new);
-            let loaded = sites.manifests.try_get_with(version, load);
-            loaded.map_err(|error: Arc<LoadError>| error.as_ref().clone())
+            sites.manifests.get_or_insert_with(&version, load)
         })
         .await
     }
 
-    /// Makes sure that a representation too large for memory is whole before a part of it is sent:
-    /// a part cannot be compared with anything. Once a day for each; visitors of the whole see its
-    /// last piece only after the comparison anyway.
+    /// Makes sure that a representation too large for memory is whole before a part of it is sent.
     ///
     /// # Errors
     /// [`LoadError`].
-    pub async fn check_large(
-        self: &Arc<Self>,
-        manifest: &Manifest,
-        representation: &Representation,
-    ) -> Result<(), LoadError> {
-        let digest = representation.digest;
-        let Some(place) = place(manifest, representation) else {
-            return Ok(());
-        };
-        if self.checked.contains_key(&digest) {
+    pub(crate) async fn check_large(&self, place: Place, digest: Digest) -> Result<(), LoadError> {
+        if self.blobs.is_known_whole(&place, &digest) {
             return Ok(());
         }
-        let sites = Arc::clone(self);
-        off_thread(move || {
-            let check = || sites.blobs.check(&place, &digest);
-            let checked = sites.checked.try_get_with(digest, check);
-            checked.map_err(|error: Arc<ReadError>| error.as_ref().clone().into())
-        })
-        .await
+        let blobs = self.blobs.clone();
+        off_thread(move || Ok(blobs.check(&place, &digest)?)).await
     }
 
     /// A representation of at most [`CACHED_BODY_BYTES_MAX`] bytes, from memory or checked against
@@ -305,25 +278,25 @@ impl Sites {
     ///
     /// # Errors
     /// [`LoadError`].
-    pub async fn body(
+    pub(crate) async fn body(
         self: &Arc<Self>,
-        manifest: &Manifest,
-        representation: &Representation,
+        place: Place,
+        digest: Digest,
     ) -> Result<Bytes, LoadError> {
-        let Some(place) = place(manifest, representation) else {
-            return Ok(Bytes::new());
-        };
-        let digest = representation.digest;
         if let Some(body) = self.bodies.get(&digest) {
             return Ok(body);
         }
         let sites = Arc::clone(self);
         off_thread(move || {
-            let load = || sites.blobs.read_checked(&place, &digest);
-            let loaded = sites.bodies.try_get_with(digest, load);
-            loaded.map_err(|error: Arc<ReadError>| error.as_ref().clone().into())
+            let load = || Ok(sites.blobs.read_checked(&place, &digest)?);
+            sites.bodies.get_or_insert_with(&digest, load)
         })
         .await
+    }
+
+    /// What is said of files that were visited.
+    pub(crate) fn pages(&self) -> &Cache<PageKey, Arc<Page>, Weight> {
+        &self.pages
     }
 
     fn load_manifest(&self, version: Version) -> Result<SiteManifest, LoadError> {
@@ -332,8 +305,41 @@ impl Sites {
     }
 }
 
-fn weight(bytes: usize) -> u32 {
-    u32::try_from(bytes.saturating_add(ENTRY_BYTES)).unwrap_or(u32::MAX)
+/// Of what is cached: its bytes and what an entry costs beside them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weight;
+
+impl Weighter<Version, Arc<SiteManifest>> for Weight {
+    fn weight(&self, _version: &Version, manifest: &Arc<SiteManifest>) -> u64 {
+        with_entry(manifest.weight())
+    }
+}
+
+impl Weighter<Digest, Bytes> for Weight {
+    fn weight(&self, _digest: &Digest, body: &Bytes) -> u64 {
+        with_entry(body.len())
+    }
+}
+
+impl Weighter<PageKey, Arc<Page>> for Weight {
+    fn weight(&self, key: &PageKey, page: &Arc<Page>) -> u64 {
+        with_entry(page.bytes().saturating_add(key.bytes()))
+    }
+}
+
+fn with_entry(bytes: usize) -> u64 {
+    u64::try_from(bytes.saturating_add(ENTRY_BYTES)).unwrap_or(u64::MAX)
+}
+
+/// A cache of so many bytes, for entries of about that many. It is divided among threads once there is
+/// room for hundreds, and keeps nothing that is larger than a part.
+fn cache<K: Eq + Hash, V: Clone>(bytes_max: u64, entry_bytes: u64) -> Cache<K, V, Weight>
+where
+    Weight: Weighter<K, V>,
+{
+    let count = (bytes_max / entry_bytes).max(1);
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    Cache::with_weighter(count, bytes_max, Weight)
 }
 
 /// Runs `read` on a blocking thread of this runtime; at most one per request waits there.

@@ -4,13 +4,14 @@
 //! [`Secured`] remembers where both were when the session had nothing left to write; between two
 //! such points it says less than what arrived, by what the session may hold and one record.
 
+use crate::mapped::{self, Mapped};
 use crate::tcp_info::{TcpInfo, tcp_info};
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -46,6 +47,28 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Closing resets the connection from now on: the kernel would go on for minutes to offer
     /// megabytes to somebody who does not take them.
     fn abandon(&self);
+
+    /// Waits until something has come, or the connection is over, after a read that had to wait.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// A TLS session is large.
+impl<S: Socket> Socket for Box<S> {
+    fn acknowledged_bytes(&self) -> Option<u64> {
+        S::acknowledged_bytes(self)
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        S::progress(self)
+    }
+
+    fn abandon(&self) {
+        S::abandon(self);
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        S::poll_readable(self, cx)
+    }
 }
 
 /// A connection, and how many bytes the kernel took for it.
@@ -57,6 +80,23 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self { stream, written: 0 }
+    }
+
+    /// Lets the kernel send what it has: see [`mapped`].
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        found: (usize, &Mapped),
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            let send = || mapped::send(&self.stream, slices, found);
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
     }
 
     fn note(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -86,6 +126,10 @@ impl Socket for Wire {
         // It is closed either way.
         drop(SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)));
     }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_read_ready(cx).map(drop)
+    }
 }
 
 impl AsyncRead for Wire {
@@ -113,7 +157,10 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let written = match mapped::find(slices) {
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+            Some((index, mapped)) => self.poll_send(cx, slices, (index, &mapped)),
+        };
         self.note(written)
     }
 
@@ -192,6 +239,10 @@ impl Socket for Secured {
 
     fn abandon(&self) {
         self.stream.get_ref().0.abandon();
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.get_ref().0.poll_readable(cx)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::collection::BETWEEN_COLLECTIONS;
 use super::showing::Showing;
 use crate::config::StoreCare;
-use crate::http::body;
+use crate::http::blob_file;
 use crate::receive::Receiver;
 use crate::region::RegionView;
 use std::collections::BTreeMap;
@@ -77,11 +77,11 @@ pub(super) fn found_by_peers(store: Store, repairs: Repairs) -> impl Fn(Digest) 
 /// Looks again at every blob that a request could not serve, and moves it aside if it is damaged.
 pub(super) async fn recheck_reported(
     store: Store,
-    mut reports: mpsc::Receiver<body::Damage>,
+    mut reports: mpsc::Receiver<blob_file::Damage>,
     repairs: Repairs,
 ) {
     let mut lately = Lately::default();
-    while let Some(body::Damage::Unreadable { blob } | body::Damage::Mismatch { blob }) =
+    while let Some(blob_file::Damage::Unreadable { blob } | blob_file::Damage::Mismatch { blob }) =
         reports.recv().await
     {
         if !lately.is_due(blob, stopwatch()) {

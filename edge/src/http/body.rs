@@ -1,231 +1,34 @@
 //! The bytes of an answer: nothing, a slice of memory, or pieces of a file read as fast as the
 //! visitor takes them.
 //!
-//! The only file that opens blobs for visitors. A piece is read on a blocking thread when the
-//! connection has taken the one before, so a download holds one piece, whatever its size.
-//! A whole representation is hashed on the way: its last piece is held back until the digest is
-//! right, so a visitor of a damaged file sees a broken transfer, never a complete wrong one.
+//! A piece is read when the connection has taken the one before, so a download holds one piece,
+//! whatever its size. What the kernel has in memory is read at once; else a blocking thread waits for
+//! the disk. A connection without TLS takes a mapped stretch instead, which nobody reads.
+//! A whole representation that was not compared with its digest of late is hashed on the way: its
+//! last piece is held back until the digest is right, so a visitor of a damaged file sees a broken
+//! transfer, never a complete wrong one.
 
+use super::blob_file::{BlobReader, OpenBlob, Place, ReadError};
 use super::room::{Room, in_room};
+use crate::mapped::Mapped;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::iter::Peekable;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
+use verge_sync::Digest;
 use verge_sync::digest::Digester;
-use verge_sync::manifest::{MANIFEST_BYTES_MAX, Manifest, Representation};
-use verge_sync::{Digest, Version};
 
 /// 32 KiB: 2 TLS records or HTTP/2 frames; a thousand slow downloads hold 32 MB.
 const PIECE_BYTES: u64 = 32 << 10;
 /// What a body in pieces takes: one with the connection, one being read.
 pub(crate) const PIECES_BYTES: usize = 64 << 10;
-
-/// 1 MiB at a time while a whole file is compared with its digest: as the scrub does.
-const CHECK_BYTES: u64 = 1 << 20;
-
-/// A blob that is not what it must be, told to the scrub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Damage {
-    /// The file cannot be opened, read, or is too short.
-    Unreadable {
-        /// Its name.
-        blob: Digest,
-    },
-    /// Bytes of it do not match their digest.
-    Mismatch {
-        /// Its name.
-        blob: Digest,
-    },
-}
-
-/// Bytes that cannot be served; who asked for them gets a 503.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ReadError {
-    /// The disk.
-    #[error("read {path}")]
-    Disk {
-        /// The blob's file.
-        path: PathBuf,
-        /// What the system said.
-        source: Arc<io::Error>,
-    },
-    /// The disk again, quietly.
-    #[error("blob {blob} does not match its digest")]
-    Mismatch {
-        /// The blob that holds the bytes.
-        blob: Digest,
-    },
-    /// The thread that read them died: an error of ours.
-    #[error("the reading thread ended early")]
-    Thread,
-}
-
-/// Told of every damage that a request finds, each time one does; must not block.
-type Report = Arc<dyn Fn(Damage) + Send + Sync>;
-
-/// Opens `DIR/<hex>`; whoever owns the store owns the files.
-#[derive(Clone)]
-pub struct BlobReader {
-    dir: Arc<Path>,
-    report: Report,
-}
-
-/// Where the bytes of a representation lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// The blob.
-    pub blob: Digest,
-    /// Offset of the first byte.
-    pub offset: u64,
-    /// How many bytes; never 0.
-    pub length: u64,
-}
-
-impl Place {
-    /// A part of the bytes; the caller knows that it lies inside.
-    pub(crate) fn part(self, start: u64, length: u64) -> Self {
-        Self {
-            blob: self.blob,
-            offset: self.offset.saturating_add(start),
-            length,
-        }
-    }
-}
-
-/// Where `representation` lies; `None` if it is empty.
-pub(crate) fn place(manifest: &Manifest, representation: &Representation) -> Option<Place> {
-    let location = representation.location?;
-    Some(Place {
-        blob: manifest.blob(location.blob_index)?.digest,
-        offset: location.offset,
-        length: representation.length,
-    })
-}
-
-impl BlobReader {
-    /// Reads from `dir` and tells `report` what is damaged.
-    #[must_use]
-    pub fn new(dir: &Path, report: impl Fn(Damage) + Send + Sync + 'static) -> Self {
-        Self {
-            dir: dir.into(),
-            report: Arc::new(report),
-        }
-    }
-
-    fn report(&self, damage: Damage) {
-        (self.report)(damage);
-    }
-
-    /// The bytes at `place`, checked against `digest`.
-    pub(crate) fn read_checked(&self, place: &Place, digest: &Digest) -> Result<Bytes, ReadError> {
-        let bytes = self.open(place.blob)?.read_at(place.offset, place.length)?;
-        if Digest::of(&bytes) == *digest {
-            Ok(bytes)
-        } else {
-            Err(self.mismatch(place.blob))
-        }
-    }
-
-    /// The bytes of a manifest, checked against its version.
-    pub(crate) fn read_manifest(&self, version: Version) -> Result<Vec<u8>, ReadError> {
-        let digest = version.digest();
-        let blob = self.open(digest)?;
-        let length = blob.file.metadata().map(|metadata| metadata.len());
-        let length = length.map_err(|source| blob.unreadable(source))?;
-        if length > MANIFEST_BYTES_MAX {
-            return Err(self.mismatch(digest));
-        }
-        let bytes = blob.read_at(0, length)?;
-        if Digest::of(&bytes) == digest {
-            Ok(bytes.into())
-        } else {
-            Err(self.mismatch(digest))
-        }
-    }
-
-    fn open(&self, blob: Digest) -> Result<OpenBlob, ReadError> {
-        let path = self.dir.join(blob.to_string());
-        match File::open(&path) {
-            Ok(file) => Ok(OpenBlob {
-                file,
-                blob,
-                reader: self.clone(),
-            }),
-            Err(source) => Err(self.unreadable(blob, source)),
-        }
-    }
-
-    /// Reads all bytes at `place` in pieces and compares them with `digest`.
-    pub(crate) fn check(&self, place: &Place, digest: &Digest) -> Result<(), ReadError> {
-        let file = self.open(place.blob)?;
-        let mut digester = Digester::new();
-        let mut done = 0;
-        while done < place.length {
-            let length = (place.length - done).min(CHECK_BYTES);
-            digester.update(&file.read_at(place.offset.saturating_add(done), length)?);
-            done += length;
-        }
-        if digester.digest() == *digest {
-            Ok(())
-        } else {
-            Err(self.mismatch(place.blob))
-        }
-    }
-
-    fn mismatch(&self, blob: Digest) -> ReadError {
-        self.report(Damage::Mismatch { blob });
-        ReadError::Mismatch { blob }
-    }
-
-    fn unreadable(&self, blob: Digest, source: io::Error) -> ReadError {
-        self.report(Damage::Unreadable { blob });
-        ReadError::Disk {
-            path: self.dir.join(blob.to_string()),
-            source: Arc::new(source),
-        }
-    }
-}
-
-struct OpenBlob {
-    file: File,
-    blob: Digest,
-    reader: BlobReader,
-}
-
-impl OpenBlob {
-    fn read_at(&self, offset: u64, length: u64) -> Result<Bytes, ReadError> {
-        let mut bytes = Vec::new();
-        self.append(&mut bytes, offset, length)?;
-        Ok(bytes.into())
-    }
-
-    /// Appends `length` bytes from `offset` on; those that were appended.
-    fn append<'b>(
-        &self,
-        bytes: &'b mut Vec<u8>,
-        offset: u64,
-        length: u64,
-    ) -> Result<&'b [u8], ReadError> {
-        let too_long = |_overflow| self.unreadable(io::ErrorKind::FileTooLarge.into());
-        let length = usize::try_from(length).map_err(too_long)?;
-        let start = bytes.len();
-        bytes.resize(start.saturating_add(length), 0);
-        let room = bytes.get_mut(start..).unwrap_or_default();
-        let read = self.file.read_exact_at(room, offset);
-        read.map_err(|source| self.unreadable(source))?;
-        Ok(room)
-    }
-
-    fn unreadable(&self, source: io::Error) -> ReadError {
-        self.reader.unreadable(self.blob, source)
-    }
-}
+/// What is shorter is cheaper to copy than to map.
+const MAPPED_BYTES_MIN: u64 = 64 << 10;
+/// Handed on at once: it holds no memory, and then it is asked whether the kernel has the next.
+const MAPPED_BYTES_MAX: u64 = 512 << 10;
 
 /// A stretch of a body.
 pub(crate) enum Segment {
@@ -238,10 +41,20 @@ pub(crate) enum Segment {
 /// The stretches of a body in order, made as they are needed.
 pub(crate) type Segments = Box<dyn Iterator<Item = Segment> + Send>;
 
+/// How a connection takes what is in files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intake {
+    /// As bytes.
+    Bytes,
+    /// As mapped stretches: its socket lets the kernel send them.
+    Mapped,
+}
+
 /// What is left to read of one answer.
 struct Source {
     reader: BlobReader,
-    segments: Segments,
+    intake: Intake,
+    segments: Peekable<Segments>,
     /// The blob that was read last: what follows often lies in it too.
     blob: Option<OpenBlob>,
     now: Option<Stretch>,
@@ -251,8 +64,55 @@ struct Source {
 /// What is left of a stored segment.
 struct Stretch {
     place: Place,
-    /// The running digest and what it must become; none for a part of a representation.
+    /// The running digest and what it must become; none for a part of a representation, and for a
+    /// whole that is known to be one.
     check: Option<(Box<Digester>, Digest)>,
+    /// From this offset in the file on.
+    mapped: Option<(Arc<Mapped>, u64)>,
+}
+
+impl Stretch {
+    fn new(place: Place, digest: Option<Digest>) -> Self {
+        Self {
+            place,
+            check: digest.map(|digest| (Box::new(Digester::new()), digest)),
+            mapped: None,
+        }
+    }
+
+    /// What is left behind the next `length` bytes.
+    fn behind(mut self, length: u64) -> Option<Self> {
+        self.place.offset = self.place.offset.saturating_add(length);
+        self.place.length = self.place.length.saturating_sub(length);
+        (self.place.length > 0).then_some(self)
+    }
+
+    /// The next piece, if the kernel has it in memory.
+    fn at_once(&mut self, blob: &OpenBlob, intake: Intake) -> Option<Bytes> {
+        let Place { offset, length, .. } = self.place;
+        if intake == Intake::Mapped && length >= MAPPED_BYTES_MIN {
+            let length = length.min(MAPPED_BYTES_MAX);
+            return blob
+                .is_at_hand(offset, length)
+                .then(|| self.map(blob, length))?;
+        }
+        let mut room = vec![0; usize::try_from(length.min(PIECE_BYTES)).ok()?];
+        blob.fill_at_once(&mut room, offset).then(|| room.into())
+    }
+
+    fn map(&mut self, blob: &OpenBlob, length: u64) -> Option<Bytes> {
+        let Place {
+            offset,
+            length: left,
+            ..
+        } = self.place;
+        if self.mapped.is_none() {
+            self.mapped = Some((blob.map(offset, left).ok()?, offset));
+        }
+        let (mapped, begin) = self.mapped.as_ref()?;
+        let start = usize::try_from(offset.checked_sub(*begin)?).ok()?;
+        Some(mapped.bytes(start, usize::try_from(length).ok()?))
+    }
 }
 
 impl Source {
@@ -272,8 +132,7 @@ impl Source {
                 match self.segments.next() {
                     Some(Segment::Text(text)) => piece.extend_from_slice(&text),
                     Some(Segment::Stored(place, digest)) => {
-                        let check = digest.map(|digest| (Box::new(Digester::new()), digest));
-                        self.now = Some(Stretch { place, check });
+                        self.now = Some(Stretch::new(place, digest));
                     }
                     // The length that was promised is the sum of the segments.
                     None => return Err(ReadError::Thread),
@@ -298,16 +157,46 @@ impl Source {
         let blob = self.blob.insert(blob);
         let length = stretch.place.length.min(room);
         let read = blob.append(piece, stretch.place.offset, length)?;
-        stretch.place.offset = stretch.place.offset.saturating_add(length);
-        stretch.place.length -= length;
         if let Some((digester, expected)) = &mut stretch.check {
             digester.update(read);
-            if stretch.place.length == 0 && digester.digest() != *expected {
-                return Err(self.reader.mismatch(stretch.place.blob));
+            if length == stretch.place.length {
+                blob.judge(digester.digest(), expected)?;
             }
         }
-        self.now = (stretch.place.length > 0).then_some(stretch);
+        self.now = stretch.behind(length);
         Ok(())
+    }
+
+    /// The next piece, if it is the next part of a long stretch, which need not be compared with
+    /// anything, and the kernel has it in memory.
+    fn piece_at_once(&mut self) -> Option<Bytes> {
+        if self.now.is_none() {
+            let stored = |segment: &Segment| matches!(segment, Segment::Stored(..));
+            let Segment::Stored(place, digest) = self.segments.next_if(stored)? else {
+                return None;
+            };
+            self.now = Some(Stretch::new(place, digest));
+        }
+        let stretch = self.now.as_mut()?;
+        let is_last = stretch.place.length == self.left;
+        if stretch.place.length < PIECE_BYTES && !is_last {
+            return None;
+        }
+        if !matches!(&self.blob, Some(open) if open.blob == stretch.place.blob) {
+            self.blob = Some(self.reader.open_at_once(stretch.place.blob)?);
+        }
+        let blob = self.blob.as_ref()?;
+        if let Some((_, digest)) = &stretch.check {
+            if !blob.is_known_whole(digest) {
+                return None;
+            }
+            stretch.check = None;
+        }
+        let piece = stretch.at_once(blob, self.intake)?;
+        let length = count(&piece);
+        self.now = self.now.take()?.behind(length);
+        self.left = self.left.checked_sub(length)?;
+        Some(piece)
     }
 }
 
@@ -337,28 +226,33 @@ impl Pieces {
     /// found before the status is sent.
     pub(crate) async fn open(
         reader: &BlobReader,
+        intake: Intake,
         length: u64,
         segments: Segments,
-        room: Arc<Room>,
+        room: Room,
     ) -> Result<Self, ReadError> {
-        let mut source = Source {
+        let mut source = Box::new(Source {
             reader: reader.clone(),
-            segments,
+            intake,
+            segments: segments.peekable(),
             blob: None,
             now: None,
             left: length,
+        });
+        let (source, piece) = if let Some(piece) = source.piece_at_once() {
+            (source, piece)
+        } else {
+            let first = move || {
+                let piece = source.next_piece()?;
+                Ok((source, piece))
+            };
+            let read = tokio::task::spawn_blocking(first).await;
+            read.unwrap_or(Err(ReadError::Thread))?
         };
-        let first = move || {
-            let piece = source.next_piece()?;
-            Ok((source, piece))
-        };
-        let (source, piece) = tokio::task::spawn_blocking(first)
-            .await
-            .unwrap_or(Err(ReadError::Thread))?;
         Ok(Self {
-            room,
+            room: Arc::new(room),
             left: length,
-            state: State::Ready(Box::new(source), piece),
+            state: State::Ready(source, piece),
         })
     }
 
@@ -370,6 +264,9 @@ impl Pieces {
                     return Poll::Ready(Some(Ok(self.hand(source, piece))));
                 }
                 State::Idle(mut source) => {
+                    if let Some(piece) = source.piece_at_once() {
+                        return Poll::Ready(Some(Ok(self.hand(source, piece))));
+                    }
                     self.state = State::Reading(tokio::task::spawn_blocking(move || {
                         let piece = source.next_piece();
                         (source, piece)
@@ -395,7 +292,7 @@ impl Pieces {
         if source.left > 0 {
             self.state = State::Idle(source);
         }
-        in_room(piece, &self.room)
+        in_room(piece, Arc::clone(&self.room))
     }
 }
 

@@ -1,15 +1,16 @@
 //! The bytes that a planned answer needs: from memory if its file is small, else as they are taken.
 
-use super::body::{self, Content, PIECES_BYTES, Pieces, Segment};
+use super::blob_file::Place;
+use super::body::{Content, Intake, PIECES_BYTES, Pieces, Segment};
 use super::multipart::{self, Section};
 use super::plan::{Payload, Plan};
 use super::range::Span;
-use super::room::{Claim, Need, Room, in_room};
-use super::{Door, Reply};
+use super::room::{Need, Room, in_room};
+use super::{Door, Reply, Transport};
 use crate::sites::{CACHED_BODY_BYTES_MAX, LoadError, Sites};
 use bytes::Bytes;
 use std::sync::Arc;
-use verge_sync::manifest::{Manifest, Representation};
+use verge_sync::manifest::Representation;
 
 /// The answer to HEAD: no bytes.
 pub(super) fn head(plan: Plan) -> Reply {
@@ -23,28 +24,33 @@ pub(super) fn head(plan: Plan) -> Reply {
     }
 }
 
-/// The bytes that a plan needs, in room of `claim`.
+/// A larger body takes room as a download does, although it may lie in memory: what a visitor does not
+/// take keeps it there.
+const SMALL_BODY_BYTES_MAX: u64 = 64 << 10;
+
+/// The bytes that a plan needs, which lie at `place`, in room of the connection's claim.
 pub(super) async fn read(
     door: &Door,
-    manifest: &Manifest,
+    place: Option<Place>,
     plan: Plan,
-    claim: &Claim,
+    transport: &Transport,
 ) -> Result<Reply, LoadError> {
     let mut worth = plan.worth();
     let mut head = plan.head;
     let shelf = Shelf {
         sites: &door.sites,
-        manifest,
+        place,
+        intake: transport.channel.intake(),
     };
     let needed = |whole: &Representation, length: u64| {
-        let is_small = whole.length <= CACHED_BODY_BYTES_MAX;
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let need = if is_small {
-            Need::Whole(length)
-        } else {
-            Need::Pieces(PIECES_BYTES)
+        let need = match whole.length {
+            0..=SMALL_BODY_BYTES_MAX => Need::Whole(length),
+            0..=CACHED_BODY_BYTES_MAX => Need::Pieces(length),
+            _ => Need::Pieces(PIECES_BYTES),
         };
-        async move { door.rooms.take(need, claim).await.ok_or(LoadError::NoRoom) }
+        let taken = door.rooms.take(need, &transport.claim);
+        async move { taken.await.ok_or(LoadError::NoRoom) }
     };
     let content = match plan.payload {
         Payload::OurPage => return Ok(Reply::explained(head)),
@@ -70,10 +76,11 @@ pub(super) async fn read(
     })
 }
 
-/// Where the bytes of one version lie.
+/// Where the bytes of one representation lie; nowhere if it is empty.
 struct Shelf<'a> {
     sites: &'a Arc<Sites>,
-    manifest: &'a Manifest,
+    place: Option<Place>,
+    intake: Intake,
 }
 
 impl Shelf<'_> {
@@ -82,28 +89,27 @@ impl Shelf<'_> {
         &self,
         representation: &Representation,
         span: Option<Span>,
-        room: Arc<Room>,
+        room: Room,
     ) -> Result<Content, LoadError> {
-        if representation.length <= CACHED_BODY_BYTES_MAX {
-            let whole = self.sites.body(self.manifest, representation).await?;
-            let bytes = span.map_or(whole.clone(), |span| slice(&whole, span));
-            return Ok(Content::Whole(in_room(bytes, &room)));
-        }
-        let Some(place) = body::place(self.manifest, representation) else {
+        let Some(place) = self.place else {
             return Ok(Content::Nothing);
         };
+        if representation.length <= CACHED_BODY_BYTES_MAX {
+            let whole = self.sites.body(place, representation.digest).await?;
+            let bytes = span.map_or(whole.clone(), |span| slice(&whole, span));
+            return Ok(Content::Whole(in_room(bytes, room)));
+        }
         let (place, check) = match span {
             None => (place, Some(representation.digest)),
             Some(span) => {
-                self.sites
-                    .check_large(self.manifest, representation)
-                    .await?;
+                self.sites.check_large(place, representation.digest).await?;
                 (place.part(span.start, span.length), None)
             }
         };
         let segment = std::iter::once(Segment::Stored(place, check));
         let blobs = self.sites.blobs();
-        let pieces = Pieces::open(blobs, place.length, Box::new(segment), room).await?;
+        let pieces =
+            Pieces::open(blobs, self.intake, place.length, Box::new(segment), room).await?;
         Ok(Content::Pieces(pieces))
     }
 
@@ -112,28 +118,28 @@ impl Shelf<'_> {
         &self,
         whole: &Representation,
         sections: Vec<Section>,
-        room: Arc<Room>,
+        room: Room,
     ) -> Result<Content, LoadError> {
+        let Some(place) = self.place else {
+            return Ok(Content::Nothing);
+        };
         if whole.length <= CACHED_BODY_BYTES_MAX {
-            let whole = self.sites.body(self.manifest, whole).await?;
+            let whole = self.sites.body(place, whole.digest).await?;
             let pieces = sections.into_iter().map(|section| match section {
                 Section::Text(text) => text,
                 Section::Bytes(span) => slice(&whole, span),
             });
             let pieces: Vec<Bytes> = pieces.collect();
-            return Ok(Content::Whole(in_room(pieces.concat().into(), &room)));
+            return Ok(Content::Whole(in_room(pieces.concat().into(), room)));
         }
-        let Some(place) = body::place(self.manifest, whole) else {
-            return Ok(Content::Nothing);
-        };
-        self.sites.check_large(self.manifest, whole).await?;
+        self.sites.check_large(place, whole.digest).await?;
         let length = sections.iter().map(Section::length).sum();
         let segments = sections.into_iter().map(move |section| match section {
             Section::Text(text) => Segment::Text(text),
             Section::Bytes(span) => Segment::Stored(place.part(span.start, span.length), None),
         });
         let blobs = self.sites.blobs();
-        let pieces = Pieces::open(blobs, length, Box::new(segments), room).await?;
+        let pieces = Pieces::open(blobs, self.intake, length, Box::new(segments), room).await?;
         Ok(Content::Pieces(pieces))
     }
 }

@@ -31,7 +31,7 @@ enum Line {
 }
 
 /// What limits a field beside its block.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Terms {
     /// Whether the answer goes over TLS: browsers ignore HSTS elsewhere (RFC 6797 section 7.2).
     pub secure: bool,

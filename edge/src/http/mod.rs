@@ -4,7 +4,8 @@
 //! Nothing here logs a visitor's address, nor a host that is not ours: attackers choose names.
 
 pub(crate) mod activity;
-pub mod body;
+pub mod blob_file;
+mod body;
 mod coalesce;
 mod conditional;
 pub(crate) mod connection;
@@ -22,6 +23,7 @@ pub mod metering;
 mod multipart;
 mod negotiate;
 mod pace;
+pub(crate) mod page;
 mod path;
 mod plan;
 mod range;
@@ -42,15 +44,17 @@ use crate::accounting::meter::Meter;
 use crate::challenges::Challenges;
 use crate::lan::Lan;
 use crate::listen::Limits;
-use crate::sites::{LoadError, Sites};
+use crate::sites::{LoadError, SiteAt, Sites};
 use crate::status_page::StatusPage;
 use crate::tls::TlsResolver;
+use blob_file::{Place, place};
 use body::{Body, Content};
 use fields::Terms;
 use health::Assurances;
 use http::header::{ACCEPT_LANGUAGE, CONTENT_LENGTH};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use metering::{Served, Worth};
+use page::{Address, Page};
 use plan::{Asked, Plan, plan_found, plan_refused};
 use respond::{Caching, Head};
 use room::Rooms;
@@ -203,25 +207,74 @@ async fn answer_visit<B>(
 async fn try_visit<B>(
     door: &Door,
     transport: &Transport,
-    Visit { site, is_secure }: Visit,
+    visit: Visit,
     request: &Request<B>,
 ) -> Result<Reply, LoadError> {
+    let terms = terms(door, visit.is_secure);
+    let address = Address {
+        version: visit.site.version,
+        is_secure: visit.is_secure,
+        path: request.uri().path(),
+    };
+    let page = door.sites.pages().get(&address);
+    let known = page.and_then(|page| page.plan(request.headers(), &terms));
+    let (plan, place) = if let Some(known) = known {
+        known
+    } else {
+        // Boxed: it is rare, and a connection keeps room for an answer that it works on.
+        let site = (&visit.site, terms);
+        match Box::pin(work_out(door, transport, site, request, address)).await? {
+            Worked::Planned(plan, place) => (*plan, place),
+            Worked::Answered(reply) => return Ok(*reply),
+        }
+    };
+    if *request.method() == Method::HEAD {
+        return Ok(fetch::head(plan));
+    }
+    fetch::read(door, place, plan, transport).await
+}
+
+/// What limits a site's own fields.
+fn terms(door: &Door, is_secure: bool) -> Terms {
+    let own = door.tls.as_ref().and_then(|tls| tls.guaranteed_life());
+    let usual = door.assurances.certificate_life;
+    Terms {
+        secure: is_secure,
+        hsts_max_age: own.map_or(usual, |own| own.min(usual)),
+    }
+}
+
+/// What came of working an answer out.
+enum Worked {
+    /// What to answer, and where its bytes lie.
+    Planned(Box<Plan>, Option<Place>),
+    /// All of it.
+    Answered(Box<Reply>),
+}
+
+/// Works out what nobody remembers, and remembers it if others who ask will get the same.
+async fn work_out<B>(
+    door: &Door,
+    transport: &Transport,
+    (site, terms): (&SiteAt, Terms),
+    request: &Request<B>,
+    address: Address<'_>,
+) -> Result<Worked, LoadError> {
     let loaded = door.sites.manifest(site.version).await?;
-    let (uri, headers) = (request.uri(), request.headers());
-    let is_head = *request.method() == Method::HEAD;
+    let headers = request.headers();
     let language = languages(headers);
     let target = Target {
-        path: uri.path(),
-        query: uri.query(),
+        path: address.path,
+        query: request.uri().query(),
         language: language.as_deref(),
     };
-    let left = left::find(door, &site, &loaded, target.path).await;
+    let left = left::find(door, site, &loaded, target.path).await;
     let left_asset = left
         .as_ref()
         .and_then(|left| route::asset(left.manifest(), target.path));
     let routed = route::route(loaded.manifest(), left_asset, loaded.redirects(), &target);
     let asked = Asked {
-        is_head,
+        is_head: *request.method() == Method::HEAD,
         headers,
         now: door.clock.now(),
     };
@@ -231,6 +284,12 @@ async fn try_visit<B>(
     let mut plan = match routed.route {
         Route::Found(entry) => {
             let is_immutable = is_named(&entry) && loaded.is_immutable(&entry);
+            if routed.is_lasting {
+                let (file, said) = ((&entry, is_immutable), (&*routed.path, loaded.fields()));
+                let page = Page::of(loaded.manifest(), file, said, &asked, terms);
+                page.into_iter()
+                    .for_each(|page| door.sites.pages().insert(address.key(), Arc::new(page)));
+            }
             plan_found(&entry, is_immutable, &asked)
         }
         Route::Left(entry) => {
@@ -246,27 +305,25 @@ async fn try_visit<B>(
         Route::Reserved(kind) => {
             let asked = reserved::Asked {
                 kind,
-                site: &site,
+                site,
                 transport,
             };
-            return reserved::answer(door, &loaded, asked, request).await;
+            let reply = reserved::answer(door, &loaded, asked, request).await?;
+            return Ok(Worked::Answered(Box::new(reply)));
         }
-        Route::Bad => return Ok(Reply::page(StatusCode::BAD_REQUEST)),
+        Route::Bad => {
+            let reply = Reply::page(StatusCode::BAD_REQUEST);
+            return Ok(Worked::Answered(Box::new(reply)));
+        }
     };
     if routed.by_language {
         fields::vary(&mut plan.head.headers, "Accept-Language");
     }
     if plan.is_of_the_site() {
-        let own = door.tls.as_ref().and_then(|tls| tls.guaranteed_life());
-        let usual = door.assurances.certificate_life;
-        let terms = Terms {
-            secure: is_secure,
-            hsts_max_age: own.map_or(usual, |own| own.min(usual)),
-        };
         loaded.fields().apply(&routed.path, &mut plan.head, &terms);
     }
-    if is_head {
-        return Ok(fetch::head(plan));
-    }
-    fetch::read(door, shelf.manifest(), plan, &transport.claim).await
+    let place = plan
+        .stored()
+        .and_then(|stored| place(shelf.manifest(), stored));
+    Ok(Worked::Planned(Box::new(plan), place))
 }

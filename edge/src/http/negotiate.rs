@@ -68,11 +68,16 @@ impl Accept {
 
 /// The offer that is wanted most, the smallest of equals; `None` is a 406.
 pub(super) fn negotiate(accept: &Accept, offers: &[Representation]) -> Option<Representation> {
-    offers
-        .iter()
-        .filter_map(|offer| accept.rank(offer.coding).map(|rank| (rank, offer)))
-        .min_by_key(|(rank, offer)| (Reverse(*rank), offer.length, offer.coding))
-        .map(|(_rank, offer)| *offer)
+    offers.get(choose(accept, offers)?).copied()
+}
+
+/// Its place among the offers.
+pub(super) fn choose(accept: &Accept, offers: &[Representation]) -> Option<usize> {
+    let ranked = offers.iter().enumerate().filter_map(|(at, offer)| {
+        let rank = accept.rank(offer.coding)?;
+        Some(((Reverse(rank), offer.length, offer.coding), at))
+    });
+    ranked.min().map(|(_rank, at)| at)
 }
 
 fn coding_index(name: &[u8]) -> Option<usize> {

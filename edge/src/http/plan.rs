@@ -44,6 +44,14 @@ impl Plan {
         }
     }
 
+    /// The representation of which bytes are sent.
+    pub(super) fn stored(&self) -> Option<&Representation> {
+        match &self.payload {
+            Payload::Bytes(whole, _) | Payload::Parts(whole, _) => Some(whole),
+            Payload::Nothing | Payload::OurPage => None,
+        }
+    }
+
     /// Whether the answer is a file of the site, or says that the visitor has it: what the site's
     /// own fields are for. Redirects and our own pages are not.
     pub(super) fn is_of_the_site(&self) -> bool {
@@ -135,7 +143,8 @@ pub(super) fn plan_refused(
     }
 }
 
-fn select<'a>(
+/// A form of a file, and what is said of it.
+pub(super) fn select<'a>(
     entry: &Entry<'a>,
     chosen: Representation,
     offer_count: usize,

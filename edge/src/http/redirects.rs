@@ -103,6 +103,11 @@ impl RedirectIndex {
         }
     }
 
+    /// Whether no rule answers where the site has a file.
+    pub(super) fn spares_files(&self) -> bool {
+        !self.rules.iter().any(|rule| rule.source.is_forced)
+    }
+
     /// The first rule that answers.
     pub(super) fn find(&self, question: &Question<'_>) -> Found {
         if self.rules.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::body::{Content, PIECES_BYTES, Pieces};
 use super::respond::Head;
-use super::room::{Claim, Need};
+use super::room::Need;
 use super::route::Reserved;
 use super::screen::Transport;
 use super::takeout::{Stream, Takeout};
@@ -63,30 +63,29 @@ pub(super) async fn answer<B>(
         Kept::Archive => (respond::archive(), Takeout::archive),
         Kept::Nothing => return Ok(Reply::page(StatusCode::NOT_FOUND)),
     };
-    let claim = &asked.transport.claim;
-    let claim = (*request.method() != Method::HEAD).then_some(claim);
-    take_out(door, loaded, form, claim).await
+    let transport = (*request.method() != Method::HEAD).then_some(asked.transport);
+    take_out(door, loaded, form, transport).await
 }
 
-/// `claim` is none if only the head is asked for.
+/// `transport` is none if only the head is asked for.
 async fn take_out(
     door: &Door,
     loaded: &Arc<SiteManifest>,
     (mut head, form): (Head, fn(&Takeout) -> Stream),
-    claim: Option<&Claim>,
+    transport: Option<&Transport>,
 ) -> Result<Reply, LoadError> {
     let site = Arc::clone(loaded);
     let lay_out = move || form(&Takeout::gather(site));
     let stream = tokio::task::spawn_blocking(lay_out).await;
     let stream = stream.map_err(|_panicked| LoadError::Thread)?;
     head.headers.insert(CONTENT_LENGTH, stream.length.into());
-    let Some(claim) = claim else {
+    let Some(Transport { channel, claim, .. }) = transport else {
         return Ok(Reply::empty(head));
     };
     let room = door.rooms.take(Need::Pieces(PIECES_BYTES), claim).await;
     let room = room.ok_or(LoadError::NoRoom)?;
-    let blobs = door.sites.blobs();
-    let pieces = Pieces::open(blobs, stream.length, stream.segments, room).await?;
+    let (blobs, intake) = (door.sites.blobs(), channel.intake());
+    let pieces = Pieces::open(blobs, intake, stream.length, stream.segments, room).await?;
     Ok(Reply {
         head,
         content: Content::Pieces(pieces),

@@ -10,7 +10,6 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
-use std::fmt::Write;
 use verge_sync::clock::UnixTime;
 use verge_sync::manifest::{Coding, Representation};
 
@@ -30,7 +29,7 @@ const TAR: HeaderValue = HeaderValue::from_static("application/x-tar");
 const ATTACHMENT: HeaderValue = HeaderValue::from_static("attachment; filename=\"site.tar\"");
 const BY_CODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
-const WANT_REPR_DIGEST: &str = "want-repr-digest";
+pub(super) const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
 
 /// 16 of 32 bytes: no two representations of a path will ever share them, and every 304 is
 /// 32 bytes shorter.
@@ -60,14 +59,14 @@ impl Validators {
     pub(super) fn of(representation: &Representation, first_seen: UnixTime, now: UnixTime) -> Self {
         let mut etag = String::with_capacity(ETAG_DIGITS + 2);
         etag.push('"');
-        for byte in representation
-            .digest
-            .as_bytes()
-            .iter()
-            .take(ETAG_DIGITS / 2)
-        {
-            // Writing to a string cannot fail.
-            let _infallible = write!(etag, "{byte:02x}");
+        let digest = representation.digest.as_bytes().iter();
+        for byte in digest.take(ETAG_DIGITS / 2) {
+            let digits = [byte >> 4, byte & 15].map(u32::from);
+            etag.extend(
+                digits
+                    .iter()
+                    .filter_map(|digit| char::from_digit(*digit, 16)),
+            );
         }
         etag.push('"');
         Self {

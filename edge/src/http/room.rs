@@ -57,7 +57,7 @@ pub(crate) struct Claim {
 /// Room that is taken.
 #[derive(Debug)]
 pub(crate) struct Room {
-    _permits: Vec<OwnedSemaphorePermit>,
+    _permits: [Option<OwnedSemaphorePermit>; 3],
 }
 
 impl Rooms {
@@ -81,14 +81,16 @@ impl Rooms {
     }
 
     /// Waits for room; `None` if there is none for too long.
-    pub(crate) async fn take(&self, need: Need, claim: &Claim) -> Option<Arc<Room>> {
+    pub(crate) async fn take(&self, need: Need, claim: &Claim) -> Option<Room> {
+        if let Some(room) = self.take_at_once(need, claim) {
+            return Some(room);
+        }
         let _waiting = claim.wait();
         let taken = async {
-            let _permits = match need {
-                Need::Whole(bytes) => vec![self.small.take(bytes).await?],
-                Need::Pieces(bytes) => self.take_large(bytes, claim).await?,
-            };
-            Some(Arc::new(Room { _permits }))
+            match need {
+                Need::Whole(bytes) => Some(Room::of(self.small.take(bytes).await?)),
+                Need::Pieces(bytes) => self.take_large(bytes, claim).await,
+            }
         };
         tokio::time::timeout(self.wait_max, taken)
             .await
@@ -96,16 +98,45 @@ impl Rooms {
             .flatten()
     }
 
+    /// What is free; who waits already is given what becomes free first.
+    fn take_at_once(&self, need: Need, claim: &Claim) -> Option<Room> {
+        let bytes = match need {
+            Need::Whole(bytes) => return self.small.take_at_once(bytes).map(Room::of),
+            Need::Pieces(bytes) => bytes,
+        };
+        let own = Arc::clone(&claim.downloads).try_acquire_owned().ok()?;
+        let units = self.large.units(bytes);
+        let share = match &claim.share {
+            Some(share) => Some(Arc::clone(share).try_acquire_many_owned(units).ok()?),
+            None => None,
+        };
+        let large = self.large.take_at_once(bytes)?;
+        Some(Room {
+            _permits: [Some(own), share, Some(large)],
+        })
+    }
+
     /// First of the connection's, then of the address's, so that whoever waits for its own holds
     /// nothing of the others'.
-    async fn take_large(&self, bytes: usize, claim: &Claim) -> Option<Vec<OwnedSemaphorePermit>> {
+    async fn take_large(&self, bytes: usize, claim: &Claim) -> Option<Room> {
         let units = self.large.units(bytes);
-        let mut permits = vec![Arc::clone(&claim.downloads).acquire_owned().await.ok()?];
-        if let Some(share) = &claim.share {
-            permits.push(Arc::clone(share).acquire_many_owned(units).await.ok()?);
+        let own = Arc::clone(&claim.downloads).acquire_owned().await.ok()?;
+        let share = match &claim.share {
+            Some(share) => Some(Arc::clone(share).acquire_many_owned(units).await.ok()?),
+            None => None,
+        };
+        let large = self.large.take(bytes).await?;
+        Some(Room {
+            _permits: [Some(own), share, Some(large)],
+        })
+    }
+}
+
+impl Room {
+    fn of(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            _permits: [Some(permit), None, None],
         }
-        permits.push(self.large.take(bytes).await?);
-        Some(permits)
     }
 }
 
@@ -130,6 +161,11 @@ impl Place {
     fn units(&self, bytes: usize) -> u32 {
         let units = bytes.div_ceil(UNIT_BYTES).clamp(1, self.share_units());
         u32::try_from(units).unwrap_or(u32::MAX)
+    }
+
+    fn take_at_once(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = Arc::clone(&self.units);
+        units.try_acquire_many_owned(self.units(bytes)).ok()
     }
 
     async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
@@ -167,18 +203,15 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Bytes that hold their room until nothing refers to them any more.
-pub(crate) fn in_room(bytes: Bytes, room: &Arc<Room>) -> Bytes {
-    struct Kept(
-        Bytes,
-        #[expect(dead_code, reason = "held, not read")] Arc<Room>,
-    );
-    impl AsRef<[u8]> for Kept {
+/// Bytes that hold their room, or their part in it, until nothing refers to them any more.
+pub(crate) fn in_room<R: Send + Sync + 'static>(bytes: Bytes, room: R) -> Bytes {
+    struct Kept<R>(Bytes, R);
+    impl<R> AsRef<[u8]> for Kept<R> {
         fn as_ref(&self) -> &[u8] {
             &self.0
         }
     }
-    Bytes::from_owner(Kept(bytes, Arc::clone(room)))
+    Bytes::from_owner(Kept(bytes, room))
 }
 
 #[cfg(test)]
@@ -199,9 +232,9 @@ mod tests {
     async fn room_is_given_back_with_the_last_byte() {
         let (rooms, crowd) = (small(), Claim::new(None));
         let first = rooms.take(UNIT, &crowd).await.unwrap();
-        let bytes = in_room(Bytes::from_static(b"abc"), &first);
+        let bytes = in_room(Bytes::from_static(b"abc"), first);
         let part = bytes.slice(1..);
-        drop((first, bytes));
+        drop(bytes);
         let mut more = Vec::new();
         for _ in 0..11 {
             more.push(rooms.take(UNIT, &crowd).await.unwrap());

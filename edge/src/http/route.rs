@@ -29,6 +29,8 @@ pub(super) struct Routed<'m> {
     pub path: String,
     /// Whether another `Accept-Language` could have led elsewhere.
     pub by_language: bool,
+    /// Whether it leads there whatever else a request of this version asks.
+    pub is_lasting: bool,
 }
 
 /// Where a path leads.
@@ -106,6 +108,7 @@ pub(super) fn route<'m>(
         language: target.language,
         has_file: !matches!(place, Place::Nowhere),
     });
+    let is_lasting = matches!(place, Place::File(_)) && rules.spares_files();
     let route = match found.ruling {
         Some(ruling) => by_rule(manifest, &asked, target.query, ruling),
         None => by_file(manifest, &asked, target.query, place),
@@ -114,6 +117,7 @@ pub(super) fn route<'m>(
         route,
         path,
         by_language: found.by_language,
+        is_lasting,
     }
 }
 
@@ -122,6 +126,7 @@ fn plainly(route: Route<'_>, path: String) -> Routed<'_> {
         route,
         path,
         by_language: false,
+        is_lasting: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is decided before a site is asked: whose host it is, and whether the request is one that
 //! a site can answer (http.md sections 1 and 6).
 
-use super::body::Content;
+use super::body::{Content, Intake};
 use super::metering::Agent;
 use super::room::Claim;
 use super::target::push_literal;
@@ -33,6 +33,16 @@ pub(crate) enum Channel {
         /// None only where a default certificate answers handshakes without a name.
         sni: Option<Host>,
     },
+}
+
+impl Channel {
+    /// How it takes what is in files.
+    pub(super) fn intake(&self) -> Intake {
+        match self {
+            Self::Plain => Intake::Mapped,
+            Self::Tls { .. } => Intake::Bytes,
+        }
+    }
 }
 
 /// The first decision about a request.
@@ -339,7 +349,7 @@ fn https_location(door: &Door, host: &Host, uri: &Uri) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::body::BlobReader;
+    use crate::http::blob_file::BlobReader;
     use crate::http::health::Assurances;
     use crate::http::room::Rooms;
     use crate::lan::Lan;

@@ -120,7 +120,7 @@ fn stored(site: &SiteManifest, entry: &Entry<'_>) -> Vec<Segment> {
     let identity = entry.identity();
     let head = tar::head(entry.path(), identity.length, entry.seen().first);
     let mut segments = vec![Segment::Text(head.into())];
-    if let Some(place) = super::body::place(site.manifest(), &identity) {
+    if let Some(place) = super::blob_file::place(site.manifest(), &identity) {
         segments.push(Segment::Stored(place, Some(identity.digest)));
         let padding = vec![0; tar::padding(identity.length)];
         segments.push(Segment::Text(padding.into()));

@@ -9,7 +9,7 @@ use http::Request;
 use http_body_util::Empty;
 use sha2::{Digest as _, Sha256};
 use std::fs;
-use verge_edge::http::body::Damage;
+use verge_edge::http::blob_file::Damage;
 use verge_sync::manifest::Manifest;
 
 const PAGE: &str = "<!doctype html><p>The garden is open on Sundays, and on Sundays only.</p>\n";

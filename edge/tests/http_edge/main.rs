@@ -21,6 +21,7 @@ mod left;
 mod openssl;
 mod ranges;
 mod region_ca;
+mod remembered;
 mod rules;
 mod status;
 mod swaps;

@@ -34,6 +34,7 @@ async fn a_thousand_swaps_under_load_fail_no_request_and_mix_no_bytes() {
         budget: CacheBudget {
             manifest_bytes_max: 4_000,
             body_bytes_max: 8_000,
+            page_bytes_max: 8_000,
         },
         ..Setup::default()
     };

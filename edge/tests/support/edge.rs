@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use verge_edge::addresses::Proxies;
 use verge_edge::challenges::Challenges;
 use verge_edge::host::Host;
-use verge_edge::http::body::{BlobReader, Damage};
+use verge_edge::http::blob_file::{BlobReader, Damage};
 use verge_edge::http::health::Assurances;
 use verge_edge::lan::Lan;
 use verge_edge::listen::{Edge, EdgeConfig, Limits, Running};
