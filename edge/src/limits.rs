@@ -33,6 +33,8 @@ pub struct Limits {
     pub handshake_time: Duration,
     /// Without a request: the connection ends.
     pub idle_time: Duration,
+    /// Without a request, and then buffers are let go of.
+    pub quiet_time: Duration,
     /// What a visitor must take of an answer, on average over `slow_time`: the connection ends.
     pub bytes_per_second_min: u64,
     /// See `bytes_per_second_min`.
@@ -58,6 +60,8 @@ impl Default for Limits {
             header_time: Duration::from_secs(10),
             handshake_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),
+            // What a page needs is asked for at once, and the next page later.
+            quiet_time: Duration::from_secs(2),
             bytes_per_second_min: 1024,
             slow_time: Duration::from_secs(30),
         }

@@ -98,7 +98,7 @@ impl Guest {
                 let name = session.server_name();
                 let sni = name.and_then(|name| Host::parse(name).ok());
                 let transport = transport(Channel::Tls { sni });
-                connection::serve(*stream, protocol, door, transport, phase).await;
+                connection::serve(stream, protocol, door, transport, phase).await;
             }
         }
         drop(self.counted);

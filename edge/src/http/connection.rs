@@ -127,9 +127,10 @@ async fn serve_http1<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Rece
             Ok::<_, Infallible>(answer)
         }
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let make = || builder.serve_connection(TokioIo::new(stream.clone()), service.clone());
     let end_gracefully = http1::Connection::graceful_shutdown;
-    let ended = drive(connection, end_gracefully, &beneath, guard, phase).await;
+    let library = Library::that_parks(&make, end_gracefully);
+    let ended = drive(library, &beneath, guard, phase).await;
     if ended == Ended::ByItself {
         beneath.finish(clock.now()).await;
         closing.wait().await;
@@ -165,8 +166,8 @@ async fn serve_http2<S: Socket>(stream: S, visit: Arc<Visit>, phase: watch::Rece
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let end_gracefully = http2::Connection::graceful_shutdown;
-    let ended = drive(connection, end_gracefully, &beneath, guard, phase).await;
+    let library = Library::that_stays(connection, http2::Connection::graceful_shutdown);
+    let ended = drive(library, &beneath, guard, phase).await;
     if ended == Ended::ByItself {
         closing.wait().await;
     }
@@ -247,6 +248,12 @@ trait Beneath: Metered {
 
     /// Lets go of what the kernel still holds for the visitor, once the connection is closed.
     fn abandon(&self);
+
+    /// Whether the library could be let go of: everything that came is answered, and it holds nothing.
+    fn is_at_rest(&self) -> bool;
+
+    /// Waits until there is something to read.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,6 +282,14 @@ impl<S: Socket> Beneath for Guarded<S> {
     fn abandon(&self) {
         self.abandon();
     }
+
+    fn is_at_rest(&self) -> bool {
+        self.is_at_rest()
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_readable(cx)
+    }
 }
 
 impl<S: Socket> Beneath for Coalescing<S> {
@@ -294,6 +309,73 @@ impl<S: Socket> Beneath for Coalescing<S> {
     fn abandon(&self) {
         self.abandon();
     }
+
+    /// Never: the protocol has a state that both sides must keep.
+    fn is_at_rest(&self) -> bool {
+        false
+    }
+
+    fn poll_readable(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+/// The library's side of a connection. Boxed, so that a connection which waits for its visitor's next
+/// request can let go of it: it keeps buffers of 8 KiB and more.
+struct Library<'a, C> {
+    /// None: parked.
+    now: Option<Pin<Box<C>>>,
+    make: Option<&'a (dyn Fn() -> C + Sync)>,
+    end_gracefully: fn(Pin<&mut C>),
+}
+
+impl<'a, C: Future> Library<'a, C> {
+    fn that_parks(make: &'a (dyn Fn() -> C + Sync), end_gracefully: fn(Pin<&mut C>)) -> Self {
+        Self {
+            now: Some(Box::pin(make())),
+            make: Some(make),
+            end_gracefully,
+        }
+    }
+
+    fn that_stays(connection: C, end_gracefully: fn(Pin<&mut C>)) -> Self {
+        Self {
+            now: Some(Box::pin(connection)),
+            make: None,
+            end_gracefully,
+        }
+    }
+
+    /// Whether it is over.
+    fn poll(&mut self, cx: &mut Context<'_>, beneath: &impl Beneath) -> bool {
+        if self.now.is_none() {
+            if beneath.poll_readable(cx).is_pending() {
+                return false;
+            }
+            self.wake();
+        }
+        self.now
+            .as_mut()
+            .is_none_or(|connection| connection.as_mut().poll(cx).is_ready())
+    }
+
+    fn wake(&mut self) {
+        if self.now.is_none() {
+            self.now = self.make.map(|make| Box::pin(make()));
+        }
+    }
+
+    fn can_park(&self) -> bool {
+        self.make.is_some() && self.now.is_some()
+    }
+
+    fn end(&mut self) {
+        // One that is parked has the end of the connection to say.
+        self.wake();
+        if let Some(connection) = &mut self.now {
+            (self.end_gracefully)(connection.as_mut());
+        }
+    }
 }
 
 /// How a connection came to its end.
@@ -312,6 +394,7 @@ struct Guard {
     patience: Patience,
     pace: Pace,
     slow_time: Duration,
+    quiet_time: Duration,
     looks: Looks,
 }
 
@@ -331,6 +414,7 @@ impl Guard {
                 time: limits.slow_time,
             }),
             slow_time: limits.slow_time,
+            quiet_time: limits.quiet_time,
             looks: Looks::new(&visit.tally),
         }
     }
@@ -362,9 +446,18 @@ impl Guard {
         self.pace.deadline().unwrap_or_else(quiet)
     }
 
-    /// When to look at the latest: an answer that waits for a window wakes nobody.
-    fn next_look(&self, now: Instant) -> Instant {
-        let look_time = if self.activity.is_busy() {
+    /// Whether nothing was asked or answered for so long that more is not expected at once.
+    fn is_quiet(&self, now: Instant) -> bool {
+        let rested = self.activity.deadline(&self.patience) - self.patience.idle;
+        !self.activity.is_busy() && rested + self.quiet_time <= now
+    }
+
+    /// When to look at the latest: an answer that waits for a window wakes nobody, and neither does
+    /// one that `can_park`.
+    fn next_look(&self, now: Instant, can_park: bool) -> Instant {
+        let look_time = if can_park {
+            self.quiet_time
+        } else if self.activity.is_busy() {
             // Memory may become scarce meanwhile.
             self.slow_time / pace::HURRY
         } else {
@@ -405,8 +498,7 @@ enum Verdict {
 /// Polls `connection` to its end: settled after every poll, asked to end when the edge drains or it
 /// is idle for too long, cut when it does not, or takes its answers too slowly.
 async fn drive<C>(
-    connection: C,
-    end_gracefully: fn(Pin<&mut C>),
+    mut library: Library<'_, C>,
     beneath: &impl Beneath,
     mut guard: Guard,
     mut phase: watch::Receiver<Phase>,
@@ -414,8 +506,8 @@ async fn drive<C>(
 where
     C: Future,
 {
-    let mut connection = pin!(connection);
-    let mut timer = pin!(tokio::time::sleep_until(guard.next_look(Instant::now())));
+    let begin = guard.next_look(Instant::now(), library.can_park());
+    let mut timer = pin!(tokio::time::sleep_until(begin));
     let mut draining = pin!(async move {
         // An error says that the edge is gone, which is the same to a connection.
         drop(phase.wait_for(|phase| *phase != Phase::Serving).await);
@@ -424,9 +516,9 @@ where
     std::future::poll_fn(|cx| {
         if !is_ending && draining.as_mut().poll(cx).is_ready() {
             is_ending = true;
-            end_gracefully(connection.as_mut());
+            library.end();
         }
-        is_over = is_over || connection.as_mut().poll(cx).is_ready();
+        is_over = is_over || library.poll(cx, beneath);
         match beneath.poll_after(cx) {
             Poll::Ready(After::Settled) if is_over => return Poll::Ready(Ended::ByItself),
             Poll::Ready(After::Refuse) => return Poll::Ready(Ended::ByItself),
@@ -450,12 +542,21 @@ where
                     is_late = true;
                     if !is_ending && !is_over {
                         is_ending = true;
-                        end_gracefully(connection.as_mut());
+                        library.end();
                         cx.waker().wake_by_ref();
                     }
                     timer.as_mut().reset(now + FAREWELL);
                 }
-                Verdict::Wait => timer.as_mut().reset(guard.next_look(now)),
+                Verdict::Wait => {
+                    if library.can_park() && guard.is_quiet(now) && beneath.is_at_rest() {
+                        library.now = None;
+                        // To be told of what it would have been told of.
+                        cx.waker().wake_by_ref();
+                    }
+                    timer
+                        .as_mut()
+                        .reset(guard.next_look(now, library.can_park()));
+                }
             }
         }
         Poll::Pending

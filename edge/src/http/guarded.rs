@@ -85,6 +85,21 @@ impl<S: Socket> Guarded<S> {
             && !watch.is_unsettled
     }
 
+    /// Whether everything that came was handed on and answered, and nothing has begun.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let watch = self.lock();
+        watch.input == Input::Open
+            && watch.held.is_empty()
+            && watch.handed_heads == watch.activity.begun_count()
+            && !watch.activity.is_answering()
+            && !watch.is_unsettled
+    }
+
+    /// Waits until there is something to read.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.lock().stream.poll_readable(cx)
+    }
+
     /// Asks the kernel if too many answers wait for it.
     pub(super) fn make_room(&self) {
         let watch = self.lock();

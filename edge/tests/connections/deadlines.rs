@@ -138,3 +138,66 @@ async fn pings_do_not_keep_an_idle_connection() {
         pause.tick().await;
     }
 }
+
+/// It lets go of what it does not need at once.
+fn with_little_memory() -> Limits {
+    Limits {
+        quiet_time: Duration::from_millis(1),
+        idle_time: SOON,
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn who_asks_again_after_a_while_sees_nothing_of_what_was_let_go() {
+    for via in [Via::Plain, Via::Http1, Via::Http2] {
+        let (_blobs, edge) = start(with(with_little_memory()));
+        if via == Via::Plain {
+            edge.forget_certificates();
+        }
+        let mut visitor = Visitor::connect(&edge, via, "garden.example").await;
+        let mut pause = tokio::time::interval(Duration::from_millis(10));
+        for _ in 0..20 {
+            pause.tick().await;
+            assert_eq!(visitor.get("/a.txt", &[]).await.body, "first");
+            let big = visitor.get("/big.bin", &[]).await;
+            assert_eq!(big.body.len(), BIG_BYTES, "{via:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_nothing_more_hears_the_end() {
+    let (_blobs, edge) = start_plain(with(with_little_memory()));
+    let mut stream = TcpStream::connect(edge.http()).await.unwrap();
+    let request = b"GET /a.txt HTTP/1.1\r\nHost: garden.example\r\n\r\n";
+    for _ in 0..2 {
+        stream.write_all(request).await.unwrap();
+        let mut begin = [0; 15];
+        stream.read_exact(&mut begin).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 200 OK");
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"first") {
+            assert_ne!(stream.read_buf(&mut rest).await.unwrap(), 0);
+        }
+    }
+    let mut rest = Vec::new();
+    assert_eq!(stream.read_to_end(&mut rest).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_is_quiet_is_let_go_when_the_edge_ends() {
+    let limits = Limits {
+        idle_time: Duration::from_secs(60),
+        ..with_little_memory()
+    };
+    let (_blobs, edge) = start_plain(with(limits));
+    let mut visitor = Visitor::connect(&edge, Via::Plain, "garden.example").await;
+    let mut pause = tokio::time::interval(Duration::from_millis(10));
+    assert_eq!(visitor.get("/a.txt", &[]).await.body, "first");
+    for _ in 0..5 {
+        pause.tick().await;
+    }
+    let drained = edge.running.drain(Duration::from_secs(60)).await;
+    assert_eq!(drained.cut_count, 0);
+}
