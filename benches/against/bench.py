@@ -2,10 +2,12 @@
 
 import argparse
 import contextlib
+import functools
 import gzip
 import random
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from load import Cell
@@ -67,25 +69,38 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     return chain, key
 
 
+def make_small(folder: Path) -> Path:
+    """A folder that takes no time to build: two files."""
+    small, noise = folder / "small", random.Random(1)
+    small.mkdir()
+    for count in (1_000, 10_000):
+        (small / f"{count}.bin").write_bytes(noise.randbytes(count))
+    return small
+
+
 class Bench:
     """What one run has."""
 
     def __init__(self, options: argparse.Namespace, folder: Path, report: Report):
         self.options, self.folder, self.report = options, folder, report
         self.chain, self.key = make_certificate(folder)
-        self.plain, self.packed = make_sites(folder)
+        self.small = make_small(folder)
 
-    def place(self, name: str, file: str | None = None) -> Place:
+    @functools.cached_property
+    def sites(self) -> tuple[Path, Path]:
+        """With all sizes and the real site: takes a while to make."""
+        return make_sites(self.folder)
+
+    def place(self, name: str, file: str, site: Path | None = None) -> Place:
         """Of a server; a floor serves `file` alone."""
         index = list(SERVERS).index(name)
-        site = self.plain if name == "verge" else self.packed
-        if name in FLOORS:
-            site = self.plain / (file or "1000.bin")
-        return Place(site, self.chain, self.key, self.folder / name, 8080 + index, 8440 + index)
+        site = site or self.small
+        return Place(site / file if name in FLOORS else site, self.chain, self.key, self.folder / name, 8080 + index, 8440 + index)
 
-    def start(self, names: list[str], stack: contextlib.ExitStack, file: str | None = None) -> dict[str, Server]:
-        """They run until the stack is left."""
-        return {name: stack.enter_context(Server(name, self.place(name, file), SERVER_CORE)) for name in names}
+    def whole(self, name: str, file: str) -> Place:
+        """The same over all sizes and the real site."""
+        plain, packed = self.sites
+        return self.place(name, file, packed if name not in FLOORS | {"verge"} else plain)
 
     @property
     def lasting(self) -> list[str]:
@@ -95,3 +110,8 @@ class Bench:
     @property
     def floors(self) -> list[str]:
         return [name for name in self.options.servers if name in FLOORS]
+
+
+def start(names: list[str], place: Callable[[str], Place], stack: contextlib.ExitStack) -> dict[str, Server]:
+    """They run until the stack is left."""
+    return {name: stack.enter_context(Server(name, place(name), SERVER_CORE)) for name in names}

@@ -13,7 +13,7 @@ from report import Table
 from servers import Server
 
 CELLS = [Cell(f"{protocol} 10 KB", protocol, ["/10000.bin"]) for protocol in ["h1", "h2"]]
-COUNT = 40_000
+COUNT = 20_000
 # So many that chance divides them well between the threads.
 CONNECTIONS = 256
 BOTH = "0,1"
@@ -23,7 +23,7 @@ def measure(bench: Bench) -> None:
     rows = []
     for cell in CELLS:
         ratios, shares = [], []
-        place = bench.place("verge")
+        place = bench.place("verge", "1000.bin")
         other = dataclasses.replace(place, folder=bench.folder / "verge-2", plain=place.plain + 100, tls=place.tls + 100, threads=2)
         with Server("verge", place, "0") as one, Server("verge", other, BOTH) as two:
             for number in range(bench.options.rounds + 1):

@@ -4,7 +4,7 @@ import contextlib
 import statistics
 
 import table
-from bench import FLOORS, LOAD_CORE, Bench, cells
+from bench import FLOORS, LOAD_CORE, Bench, cells, start
 from load import Cell, Refused, visit
 from report import Table
 from servers import Server
@@ -20,14 +20,14 @@ def measure(bench: Bench) -> None:
     """Every cell; the servers are started once, the floors for each."""
     costs: dict[str, dict[str, list]] = {}
     with contextlib.ExitStack() as stack:
-        servers = bench.start(bench.lasting, stack)
+        servers = start(bench.lasting, lambda name: bench.whole(name, ""), stack)
         before = {name: server.pss_bytes() for name, server in servers.items()}
         for cell in cells():
             if not any(word in cell.name for word in bench.options.cells):
                 continue
             with contextlib.ExitStack() as of_cell:
                 floors = [name for name in bench.floors if can(name, cell)]
-                own = bench.start(floors, of_cell, cell.paths[0].lstrip("/")) if floors else {}
+                own = start(floors, lambda name: bench.whole(name, cell.paths[0].lstrip("/")), of_cell)
                 costs[cell.name] = rounds(bench, cell, servers | own)
         bench.report.add(table.table(costs, bench.options.servers))
         bench.report.draw("cost", table.picture(costs, bench.options.servers))

@@ -27,7 +27,7 @@ def measure(bench: Bench) -> None:
     names = [name for name in bench.options.servers if name != "raw"]
     costs: dict[str, dict[str, list]] = {kind: {name: [] for name in names} for kind in AIMS}
     with contextlib.ExitStack() as stack:
-        places = {name: dataclasses.replace(bench.place(name), chain=folder / "chain.pem", key=folder / "key.pem") for name in names}
+        places = {name: dataclasses.replace(bench.place(name, "1000.bin"), chain=folder / "chain.pem", key=folder / "key.pem") for name in names}
         servers = {name: stack.enter_context(Server(name, place, SERVER_CORE)) for name, place in places.items()}
         for number in range(bench.options.rounds + 1):
             for kind in AIMS:

@@ -45,7 +45,7 @@ def row(name: str, found: dict) -> list[str]:
 
 
 def of_server(bench: Bench, name: str, tls: bool, count: int) -> tuple[float, float]:
-    with Server(name, bench.place(name), SERVER_CORE) as server:
+    with Server(name, bench.place(name, "1000.bin"), SERVER_CORE) as server:
         return hold(server.pss_bytes, server.ports[tls], HOST, "/1000.bin", tls, count)
 
 
@@ -84,5 +84,8 @@ def visit_once(port: int, host: str, path: str, context, count: int) -> list:
             raise SystemExit(f"port {port} answers a visitor with {status}")
         return connection
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
         return list(pool.map(come, range(count)))
+    finally:
+        pool.shutdown(cancel_futures=True)

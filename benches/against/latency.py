@@ -4,7 +4,7 @@ import contextlib
 import statistics
 import subprocess
 
-from bench import LOAD_CORE, Bench
+from bench import LOAD_CORE, Bench, start
 from load import Cell, arguments
 from report import Table, bars, colours_of
 from servers import Server
@@ -20,7 +20,7 @@ def measure(bench: Bench) -> None:
     found: dict[str, dict[str, list]] = {cell.name: {} for cell in CELLS}
     with contextlib.ExitStack() as stack:
         names = [name for name in bench.options.servers if name != "raw"]
-        servers = bench.start(names, stack, "10000.bin")
+        servers = start(names, lambda name: bench.place(name, "10000.bin"), stack)
         for _ in range(bench.options.rounds):
             for cell in CELLS:
                 for name, server in servers.items():

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 
+# What the visits of a round may take.
+VISITS_MAX_S = 60
+
+
 @dataclass(frozen=True)
 class Cell:
     """One kind of visit."""
@@ -88,7 +92,10 @@ def visit(cell: Cell, server: Visited, count: int, folder: Path, cores: str, con
     """Makes `count` requests and says what each took."""
     command = ["taskset", "-c", cores, "h2load", "-t1", "-c", str(connections), "-n", str(count), *arguments(cell, server, folder)]
     before, rusage = server.cpu_ns(), children_us()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=VISITS_MAX_S)
+    except subprocess.TimeoutExpired as late:
+        raise Refused(f"has not answered {count} requests after {VISITS_MAX_S} s") from late
     server_ns, client_us = server.cpu_ns() - before, children_us() - rusage
     codes = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", done.stdout)
     right = int(codes[{200: 1, 304: 2}[cell.status]]) if codes else 0

@@ -14,7 +14,7 @@ HOST = "bench.localhost"
 # The name that visitors of examples/tls ask for.
 SHAKEN_HOST = "bench.example"
 # What a server may take until it answers.
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 @dataclass(frozen=True)

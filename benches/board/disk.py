@@ -16,8 +16,8 @@ from visitors import ask, connect, trusting
 SITES = 20
 # Visits a second, over all sites in turn.
 PACE = 10
-# A node does things after its start that it does once.
-SETTLE_S = 20
+# A node looks through what it keeps once, a minute after its start.
+SETTLE_S = 75
 WRITES = "write,writev,pwrite64,pwritev,ftruncate,fallocate,unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat"
 
 

@@ -108,9 +108,13 @@ class Node:
 
         for account in range(-(-count // SITES_PER_ACCOUNT)):
             self.add_account(f"account{account}")
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        pool = ThreadPoolExecutor(AT_ONCE)
+        try:
             for done in [pool.submit(add, number) for number in range(count)]:
                 done.result()
+        finally:
+            # Whoever interrupts it does not wait for all the others.
+            pool.shutdown(cancel_futures=True)
 
     def processes(self) -> list[int]:
         return family([self.process.pid])
