@@ -12,7 +12,7 @@ from servers import Server
 # Requests a second of all visitors together: what each of the servers can bear on a small board.
 PACE = 1_000
 VISITORS = 16
-SECONDS = 2
+SECONDS = 1
 CELLS = [Cell(f"{protocol} 10 KB", protocol, ["/10000.bin"]) for protocol in ["h1", "h1 tls", "h2"]]
 
 
