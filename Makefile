@@ -16,7 +16,7 @@ CONFORMANCE_TOOLS := dpkg:dpkg /usr/share/doc/python3-venv:python3-venv h2load:n
                      slowhttptest:slowhttptest chromium:chromium chromedriver:chromium-driver \
                      node:nodejs npm:npm testssl:testssl.sh
 
-.PHONY: help demo test prove sim attack-sim soak fuzz fuzz-check audit format lint docs bench bench-quick bench-build clean setup-demo \
+.PHONY: help demo test prove sim attack-sim soak fuzz fuzz-check audit format lint docs bench bench-quick bench-nodes bench-build clean setup-demo \
         setup-test setup-conformance setup-prove
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make fuzz          every parser, guided by coverage: 10,000,000 runs or 10 minutes each"
 	@echo "make audit         licences, bans and sources by cargo-deny, if it is installed"
 	@echo "make bench         figures: see benches/README.md"
+	@echo "make bench-nodes   nodes with many sites, made once for make bench"
 	@echo "make bench-quick   what a visit costs beside other servers, in a few minutes"
 
 demo: setup-demo
@@ -89,12 +90,16 @@ audit:
 	else echo "advisories: no database on this machine, not checked"; fi
 
 bench: bench-build setup-conformance
-	@.ci/install rsync:rsync brotli:brotli
+	@.ci/install rsync:rsync brotli:brotli strace:strace valgrind:valgrind setpriv:util-linux
 	benches/run
 
 # What a visit costs beside nginx and h2o, in a few minutes.
 bench-quick: bench-build
-	benches/against/run --rounds 3 --seconds 0.15 --servers nginx h2o hyper raw verge
+	benches/against/run --parts cost --rounds 3 --seconds 0.15 --servers nginx h2o hyper raw verge
+
+# Nodes with 1,000 and with 5,000 sites, kept in target/bench-nodes for all later runs: 25 minutes.
+bench-nodes: bench-build
+	benches/board/run --parts start
 
 bench-build: setup-demo
 	@.ci/install h2load:nghttp2-client openssl:openssl curl:curl ip:iproute2 \

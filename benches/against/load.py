@@ -4,8 +4,11 @@ import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from servers import HOST, Server
+
+# What the visits of a round may take.
+VISITS_MAX_S = 60
 
 
 @dataclass(frozen=True)
@@ -32,21 +35,36 @@ class Cost:
     client_us: float
     body_bytes: float
 
+    @property
+    def both_us(self) -> float:
+        """Of server and client."""
+        return self.server_us + self.client_us
+
+
+class Visited(Protocol):
+    """What is visited: a server, or a node."""
+
+    name: str
+    host: str
+    ports: dict[bool, int]
+
+    def cpu_ns(self) -> int: ...
+
 
 class Refused(Exception):
     """A server that does not answer as asked."""
 
 
-def arguments(cell: Cell, server: Server, folder: Path) -> list[str]:
+def arguments(cell: Cell, server: Visited, folder: Path) -> list[str]:
     """Of h2load, but for the count."""
     scheme, port = "https" if cell.tls else "http", server.ports[cell.tls]
-    base = f"{scheme}://{HOST}:{port}"
+    base = f"{scheme}://{server.host}:{port}"
     uris = folder / "uris"
     uris.write_text("".join(f"{base}{address(server.name, path)}\n" for path in cell.paths))
     protocol = ["-m", "32"] if cell.protocol == "h2" else ["--h1"]
     headers = list(cell.headers)
     if cell.is_conditional:
-        headers.append(validator(base, cell.paths[0], headers))
+        headers.append(validator(server.host, base, cell.paths[0], headers))
     return [*protocol, *(word for header in headers for word in ("-H", header)), f"--connect-to=127.0.0.1:{port}", "-i", str(uris)]
 
 
@@ -55,11 +73,11 @@ def address(server: str, path: str) -> str:
     return re.sub(r"(/index|)\.html$", lambda end: end[1] and "/", path) if server == "verge" else path
 
 
-def validator(base: str, path: str, headers: list[str]) -> str:
+def validator(host: str, base: str, path: str, headers: list[str]) -> str:
     """The field by which a visitor asks whether a page has changed."""
     port = base.rsplit(":", 1)[1]
     fields = [word for header in headers for word in ("-H", header)]
-    command = ["curl", "-sk", "--resolve", f"{HOST}:{port}:127.0.0.1", "-D", "-", "-o", "/dev/null", *fields, base + path]
+    command = ["curl", "-sk", "--resolve", f"{host}:{port}:127.0.0.1", "-D", "-", "-o", "/dev/null", *fields, base + path]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     etag = re.search(r"(?im)^etag: *(.*?)\r?$", answer)
     if etag:
@@ -70,11 +88,14 @@ def validator(base: str, path: str, headers: list[str]) -> str:
     return f"if-modified-since: {modified[1]}"
 
 
-def visit(cell: Cell, server: Server, count: int, folder: Path, core: int) -> Cost:
+def visit(cell: Cell, server: Visited, count: int, folder: Path, cores: str, connections: int = 16) -> Cost:
     """Makes `count` requests and says what each took."""
-    command = ["taskset", "-c", str(core), "h2load", "-t1", "-c16", "-n", str(count), *arguments(cell, server, folder)]
+    command = ["taskset", "-c", cores, "h2load", "-t1", "-c", str(connections), "-n", str(count), *arguments(cell, server, folder)]
     before, rusage = server.cpu_ns(), children_us()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=VISITS_MAX_S)
+    except subprocess.TimeoutExpired as late:
+        raise Refused(f"has not answered {count} requests after {VISITS_MAX_S} s") from late
     server_ns, client_us = server.cpu_ns() - before, children_us() - rusage
     codes = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", done.stdout)
     right = int(codes[{200: 1, 304: 2}[cell.status]]) if codes else 0

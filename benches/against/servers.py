@@ -1,25 +1,26 @@
 """The servers that are compared: each over one folder, with one thread, plain and with TLS."""
 
-import os
-import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PEERS = ROOT / "target/peers"
-VERGE = Path(os.environ.get("VERGE", ROOT / "target/release/verge"))
-FLOOR = Path(os.environ.get("FLOOR", ROOT / "target/release/examples/floor"))
+from inside import ENDS_WITH_US
+from processes import cpu_ns, end, family, pss_bytes
+from programs import FLOOR, PEERS, VERGE
+
 HOST = "bench.localhost"
+# The name that visitors of examples/tls ask for.
+SHAKEN_HOST = "bench.example"
 # What a server may take until it answers.
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a server finds its site and its certificate, where it may write, and its two ports."""
+    """Where a server finds its site and its certificate, where it may write, its two ports; how
+    many threads serve, where that can be chosen."""
 
     site: Path
     chain: Path
@@ -27,6 +28,7 @@ class Place:
     folder: Path
     plain: int
     tls: int
+    threads: int = 1
 
 
 def nginx(at: Place) -> list[str]:
@@ -50,7 +52,7 @@ http {{
 def h2o(at: Place) -> list[str]:
     config = at.folder / "h2o.conf"
     config.write_text(f"""num-threads: 1
-max-connections: 10000
+max-connections: 12000
 http2-max-concurrent-requests-per-connection: 128
 http1-request-timeout: 600
 http2-idle-timeout: 600
@@ -72,8 +74,8 @@ def lighttpd(at: Place) -> list[str]:
 server.document-root = "{at.site}"
 server.bind = "127.0.0.1"
 server.port = {at.plain}
-server.max-fds = 20000
-server.max-connections = 10000
+server.max-fds = 26000
+server.max-connections = 12000
 server.max-keep-alive-requests = 100000000
 server.max-keep-alive-idle = 600
 server.errorlog = "{at.folder}/log"
@@ -107,7 +109,7 @@ http://:{at.plain} {{
     precompressed br gzip
   }}
 }}
-https://{HOST}:{at.tls}, https://127.0.0.1:{at.tls} {{
+https://{HOST}:{at.tls}, https://{SHAKEN_HOST}:{at.tls}, https://127.0.0.1:{at.tls} {{
   bind 127.0.0.1
   tls {at.chain} {at.key}
   root * {at.site}
@@ -130,7 +132,7 @@ def static_web_server(at: Place) -> list[list[str]]:
 
 
 def verge(at: Place) -> list[str]:
-    return [str(VERGE), "preview", str(at.site), "--threads", "1", "--listen", f"127.0.0.1:{at.plain}",
+    return [str(VERGE), "preview", str(at.site), "--threads", str(at.threads), "--listen", f"127.0.0.1:{at.plain}",
             "--tls-listen", f"127.0.0.1:{at.tls}", "--tls-cert", str(at.chain), "--tls-key", str(at.key)]
 
 
@@ -158,23 +160,23 @@ def answers(port: int) -> bool:
 
 
 class Server:
-    """A running server on one core; ends with the block."""
+    """A running server on some cores, perhaps under another program; ends with the block."""
 
-    def __init__(self, name: str, at: Place, core: int):
-        self.name, self.ports = name, {False: at.plain, True: at.tls}
+    def __init__(self, name: str, at: Place, cores: str, under: list[str] | None = None):
+        self.name, self.host, self.ports = name, HOST, {False: at.plain, True: at.tls}
         at.folder.mkdir(exist_ok=True)
         (at.folder / "deflate").mkdir(exist_ok=True)
         self.out = at.folder / "out"
         self.started = []
         with open(self.out, "wb") as out:
             for command in SERVERS[name](at):
-                pinned = ["taskset", "-c", str(core), *command]
+                pinned = [*ENDS_WITH_US, "taskset", "-c", cores, *(under or []), *command]
                 self.started.append(subprocess.Popen(pinned, stdout=out, stderr=out, start_new_session=True))
 
     def __enter__(self) -> "Server":
         waiting = {self.ports[False]} if self.name == "raw" else set(self.ports.values())
-        end = time.monotonic() + PATIENCE_S
-        while waiting and time.monotonic() < end and all(process.poll() is None for process in self.started):
+        deadline = time.monotonic() + PATIENCE_S
+        while waiting and time.monotonic() < deadline and all(process.poll() is None for process in self.started):
             waiting = {port for port in waiting if not answers(port)}
             time.sleep(0.02)
         if waiting:
@@ -184,34 +186,14 @@ class Server:
 
     def __exit__(self, *_error) -> None:
         for process in self.started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            end(process)
 
     def processes(self) -> list[int]:
         """Its processes and all that they started."""
-        found, more = [], [process.pid for process in self.started]
-        while more:
-            pid = more.pop()
-            found.append(pid)
-            for task in Path(f"/proc/{pid}/task").glob("*/children"):
-                more += [int(child) for child in task.read_text().split()]
-        return found
+        return family([process.pid for process in self.started])
 
     def cpu_ns(self) -> int:
-        """CPU time of all its threads, in the kernel and out of it."""
-        tasks = (task for pid in self.processes() for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
-        return sum(int(task.read_text().split()[0]) for task in tasks)
+        return cpu_ns(self.processes())
 
     def pss_bytes(self) -> int:
-        """Its memory, what is shared divided among those who share it."""
-        total = 0
-        for pid in self.processes():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) * 1024
-        return total
+        return pss_bytes(self.processes())

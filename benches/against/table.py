@@ -1,8 +1,8 @@
-"""The table of a run, and its picture."""
+"""The table of what visits cost, and its picture."""
 
-import argparse
 import statistics
-from pathlib import Path
+
+from report import Table, bars, colours_of
 
 # What each cell is to reach, as a ratio to nginx; see ../README.md.
 AIMS = {
@@ -13,7 +13,8 @@ AIMS = {
 }
 # Beside the bare hyper server: what everything that Verge does for a page may add.
 FLOOR_AIMS = {"1 KB": 1.12, "10 KB": 1.10, "100 KB": 1.05, "1 MB": 1.05, "10 MB": 1.05}
-BAR, GAP, LEFT, WIDTH = 9, 10, 110, 640
+# From here up work for a body moves to the client's account when the client is busy.
+WITH_CLIENT = ("100 KB", "1 MB", "10 MB")
 
 
 def ratios(own: list, other: list, field: str = "server_us") -> list[float]:
@@ -21,9 +22,35 @@ def ratios(own: list, other: list, field: str = "server_us") -> list[float]:
     return [getattr(a, field) / getattr(b, field) for a, b in zip(own, other)]
 
 
-def row(cell: str, costs: dict[str, list], names: list[str]) -> str:
-    base = costs["nginx"]
-    words = [cell]
+def figure(cell: str, own: list, base: list) -> str:
+    """The median ratio and its range; for large bodies also that of server and client together."""
+    found = ratios(own, base)
+    words = f"{statistics.median(found):.2f} ({min(found):.2f}-{max(found):.2f})"
+    if cell.endswith(WITH_CLIENT):
+        words += f" both {statistics.median(ratios(own, base, 'both_us')):.2f}"
+    return words
+
+
+def reached(cell: str, verge: list, base: list) -> str:
+    """Whether the aim is met."""
+    aim = AIMS.get(cell)
+    if not aim or len(verge) != len(base):
+        return "-"
+    return f"{aim:.2f} {'yes' if statistics.median(ratios(verge, base)) <= aim else 'no'}"
+
+
+def over_floor(cell: str, verge: list, floor: list) -> str:
+    """Verge beside the bare hyper server of the same rounds."""
+    if not floor or len(verge) != len(floor):
+        return "-"
+    ratio = statistics.median(ratios(verge, floor))
+    most = next((most for size, most in FLOOR_AIMS.items() if cell.endswith(f" {size}")), None)
+    return f"{ratio:.2f}" + (f" ({most:.2f} {'yes' if ratio <= most else 'no'})" if most else "")
+
+
+def row(cell: str, costs: dict[str, list], names: list[str]) -> list[str]:
+    """Of one kind of visit."""
+    base, words = costs["nginx"], [cell]
     for name in names:
         own = costs.get(name, [])
         if len(own) != len(base):
@@ -31,53 +58,27 @@ def row(cell: str, costs: dict[str, list], names: list[str]) -> str:
         elif name == "nginx":
             words.append(f"{statistics.median(cost.server_us for cost in base):.1f} us")
         else:
-            found = ratios(own, base)
-            words.append(f"{statistics.median(found):.2f} ({min(found):.2f}-{max(found):.2f})")
+            words.append(figure(cell, own, base))
     verge = costs.get("verge", [])
-    aim = AIMS.get(cell)
-    is_whole = len(verge) == len(base)
-    words.append(f"{aim:.2f} {'yes' if statistics.median(ratios(verge, base)) <= aim else 'no'}" if aim and is_whole else "-")
-    floor = costs.get("hyper", [])
-    if is_whole and len(floor) == len(base):
-        reached = statistics.median(ratios(verge, floor))
-        most = next((most for size, most in FLOOR_AIMS.items() if cell.endswith(f" {size}")), None)
-        words.append(f"{reached:.2f}" + (f" ({most:.2f} {'yes' if reached <= most else 'no'})" if most else ""))
-    else:
-        words.append("-")
-    return f"| {' | '.join(words)} |"
+    return [*words, reached(cell, verge, base), over_floor(cell, verge, costs.get("hyper", []))]
+
+
+def table(costs: dict[str, dict[str, list]], names: list[str]) -> Table:
+    """All kinds of visits."""
+    return Table(
+        "CPU time of the server for a request",
+        "nginx in microseconds, the others as ratios to nginx in the same round: median and range; "
+        "*both* is that of server and client together.",
+        ["cell", *names, "aim", "of the hyper floor"],
+        [row(cell, of_cell, names) for cell, of_cell in costs.items()],
+    )
 
 
 def picture(costs: dict[str, dict[str, list]], names: list[str]) -> str:
-    """Bars of the ratio to nginx, a group for each cell; what is longer than twice nginx is cut there."""
-    colours = ["#888", "#4878a8", "#6aa84f", "#b45f06", "#8e7cc3", "#ccc", "#ddd", "#cc0000"]
-    y, parts = 30, []
+    """Bars of the ratio to nginx."""
+    groups = {}
     for cell, of_cell in costs.items():
         base = of_cell["nginx"]
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 10}" text-anchor="end">{cell}</text>')
-        for name, colour in zip(names, colours):
-            own = of_cell.get(name, [])
-            if len(own) != len(base):
-                continue
-            ratio = statistics.median(ratios(own, base))
-            width = min(ratio, 2) * (WIDTH - LEFT - 60) / 2
-            parts.append(f'<rect x="{LEFT}" y="{y}" width="{width:.0f}" height="{BAR - 1}" fill="{colour}"/>'
-                         f'<text x="{LEFT + width + 4:.0f}" y="{y + BAR - 2}" class="n">{name} {ratio:.2f}</text>')
-            y += BAR
-        y += GAP
-    title = '<text x="10" y="16">CPU time of a request, nginx = 1</text>'
-    style = "<style>text{font:11px sans-serif}.n{font-size:8px}</style>"
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y}">{style}'
-            f'<rect width="100%" height="100%" fill="#fff"/>{title}{"".join(parts)}</svg>\n')
-
-
-def write(costs: dict[str, dict[str, list]], options: argparse.Namespace) -> None:
-    """The table to the terminal, and both into files if they were asked for."""
-    names = options.servers
-    head = ["cell", *names, "aim", "of the hyper floor"]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    lines += [row(cell, of_cell, names) for cell, of_cell in costs.items()]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if options.out:
-        Path(f"{options.out}.md").write_text(text)
-        Path(f"{options.out}.svg").write_text(picture(costs, names))
+        whole = {name: of_cell[name] for name in names if base and len(of_cell.get(name, [])) == len(base)}
+        groups[cell] = {name: statistics.median(ratios(own, base)) for name, own in whole.items()}
+    return bars("CPU time of a request, nginx = 1 (cut at 2)", groups, 2, colours_of(names))
