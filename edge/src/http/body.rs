@@ -13,6 +13,7 @@ use super::room::{Room, in_room};
 use crate::mapped::Mapped;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use std::cell::RefCell;
 use std::iter::Peekable;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +24,9 @@ use verge_sync::digest::Digester;
 
 /// 32 KiB: 2 TLS records or HTTP/2 frames; a thousand slow downloads hold 32 MB.
 const PIECE_BYTES: u64 = 32 << 10;
+const PIECE_ROOM: usize = 32 << 10;
+/// As many a thread keeps: 256 KiB.
+const SENT_MAX: usize = 8;
 /// What a body in pieces takes: one with the connection, one being read.
 pub(crate) const PIECES_BYTES: usize = 64 << 10;
 /// What is shorter is cheaper to copy than to map.
@@ -48,6 +52,54 @@ pub(crate) enum Intake {
     Bytes,
     /// As mapped stretches: its socket lets the kernel send them.
     Mapped,
+}
+
+thread_local! {
+    /// Pieces that were sent, to be filled again: making them costs as much as filling them.
+    static SENT: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Memory for a piece that is read at once.
+struct Piece {
+    /// Of the largest size.
+    room: Box<[u8]>,
+    length: usize,
+}
+
+impl Piece {
+    fn new(length: usize) -> Self {
+        let known = SENT.with_borrow_mut(Vec::pop);
+        Self {
+            room: known.unwrap_or_else(|| vec![0; PIECE_ROOM].into()),
+            length: length.min(PIECE_ROOM),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self.room.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl AsMut<[u8]> for Piece {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.room.get_mut(..self.length).unwrap_or_default()
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let room = std::mem::take(&mut self.room);
+        // A thread that ends keeps nothing.
+        let _ended = SENT.try_with(|sent| {
+            if let Ok(mut sent) = sent.try_borrow_mut()
+                && sent.len() < SENT_MAX
+            {
+                sent.push(room);
+            }
+        });
+    }
 }
 
 /// What is left to read of one answer.
@@ -96,8 +148,9 @@ impl Stretch {
                 .is_at_hand(offset, length)
                 .then(|| self.map(blob, length))?;
         }
-        let mut room = vec![0; usize::try_from(length.min(PIECE_BYTES)).ok()?];
-        blob.fill_at_once(&mut room, offset).then(|| room.into())
+        let mut piece = Piece::new(usize::try_from(length.min(PIECE_BYTES)).ok()?);
+        let is_full = blob.fill_at_once(piece.as_mut(), offset);
+        is_full.then(|| Bytes::from_owner(piece))
     }
 
     fn map(&mut self, blob: &OpenBlob, length: u64) -> Option<Bytes> {

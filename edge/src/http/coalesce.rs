@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// 64 KiB: what rustls takes at once, four full records. Beyond it writes wait for the socket, so
 /// a visitor who does not read costs no more than this.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
-/// Room kept between bursts; what a larger burst took is given back.
+/// Room kept while nothing is answered; what a larger burst took is given back.
 const KEPT_BYTES_MAX: usize = 16 << 10;
 
 /// A stream whose writes are gathered. Clones are handles to the same stream: one is given to the
@@ -197,12 +197,18 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
     /// says that they went.
     fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_write_out(cx))?;
-        if self.bytes.capacity() > KEPT_BYTES_MAX {
+        if self.bytes.capacity() > KEPT_BYTES_MAX && !self.is_answering() {
             self.bytes = BytesMut::new();
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.is_unsettled = false;
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether more comes at once.
+    fn is_answering(&self) -> bool {
+        let frames = self.frames.as_ref();
+        frames.is_some_and(|frames| frames.activity.is_answering())
     }
 
     fn note_blocked(&self, is_blocked: bool) {

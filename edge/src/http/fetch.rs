@@ -44,10 +44,12 @@ pub(super) async fn read(
     };
     let needed = |whole: &Representation, length: u64| {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let need = match whole.length {
-            0..=SMALL_BODY_BYTES_MAX => Need::Whole(length),
-            0..=CACHED_BODY_BYTES_MAX => Need::Pieces(length),
-            _ => Need::Pieces(PIECES_BYTES),
+        let need = if whole.length <= SMALL_BODY_BYTES_MAX {
+            Need::Whole(length)
+        } else if whole.length <= CACHED_BODY_BYTES_MAX {
+            Need::Pieces(length)
+        } else {
+            Need::Pieces(PIECES_BYTES)
         };
         let taken = door.rooms.take(need, &transport.claim);
         async move { taken.await.ok_or(LoadError::NoRoom) }

@@ -57,7 +57,8 @@ impl Leaves {
     }
 
     /// A certificate for every host, made now where there is none or half of its life is over;
-    /// those of other hosts are forgotten. In the order of their hosts.
+    /// those of other hosts are forgotten. In the order of their hosts. What is made at once has one
+    /// key: making keys is half of the work, and whoever has the process has all of them.
     ///
     /// # Errors
     /// [`IssueError`]; the leaves that were there still are.
@@ -66,11 +67,16 @@ impl Leaves {
         hosts: &BTreeSet<Host>,
         now: UnixTime,
     ) -> Result<Vec<Arc<Certificate>>, IssueError> {
+        let mut key = None;
         for host in hosts {
             let known = self.leaves.get(host);
             let fresh = known.is_some_and(|leaf| leaf.not_after().since(now) > LEAF_LIFE / 2);
             if !fresh {
-                let leaf = Arc::new(self.issue(host, now)?);
+                let key = match &mut key {
+                    Some(key) => key,
+                    none => none.insert(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?),
+                };
+                let leaf = Arc::new(self.issue(host, key, now)?);
                 self.leaves.insert(host.clone(), leaf);
             }
         }
@@ -78,8 +84,7 @@ impl Leaves {
         Ok(self.leaves.values().map(Arc::clone).collect())
     }
 
-    fn issue(&self, host: &Host, now: UnixTime) -> Result<Certificate, IssueError> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    fn issue(&self, host: &Host, key: &KeyPair, now: UnixTime) -> Result<Certificate, IssueError> {
         let mut params = CertificateParams::new(vec![host.to_string()])?;
         let name = host.as_str();
         let fits = name.len() <= COMMON_NAME_BYTES_MAX;
@@ -89,7 +94,7 @@ impl Leaves {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.serial_number = Some(serial()?);
         set_life(&mut params, now, LEAF_LIFE);
-        let leaf = params.signed_by(&key, &self.issuer)?;
+        let leaf = params.signed_by(key, &self.issuer)?;
         let chain = format!("{}{}", leaf.pem(), self.chain_pem);
         let key = key.serialize_pem();
         Ok(Certificate::from_pem(chain.as_bytes(), key.as_bytes())?)
