@@ -48,6 +48,7 @@ mod history;
 mod issuers;
 mod joining;
 mod keepsake;
+mod late;
 mod limits;
 mod look;
 mod month;

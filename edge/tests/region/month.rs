@@ -8,7 +8,7 @@ use std::process::Command;
 use verge_edge::accounting::calendar::{Day, Month};
 use verge_sync::clock::Clock;
 
-const DAY_S: u64 = 86_400;
+pub(crate) const DAY_S: u64 = 86_400;
 const TRUSTED: (&str, &str) = ("clock = \"checked\"", "clock = \"trusted\"");
 const POLICY: &str = "[statement]\ncurrency = \"EUR\"\n";
 /// An account, and its site.
@@ -120,6 +120,13 @@ impl Street {
             believes_its_clock(node);
             has_seals(node, count);
         }
+    }
+
+    /// From here on it is about the month after this one.
+    pub(crate) fn next_month(&mut self) {
+        self.month = self.month.last_day().next().month();
+        let (first, last) = (self.month.first_day(), self.month.last_day());
+        self.ahead_s += u64::from(last.next().number() - first.number()) * DAY_S;
     }
 
     /// The month ends for nodes that keep their addresses, whoever hears whom.
