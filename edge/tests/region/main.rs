@@ -49,6 +49,7 @@ mod issuers;
 mod joining;
 mod keepsake;
 mod late;
+mod lies;
 mod limits;
 mod look;
 mod month;
