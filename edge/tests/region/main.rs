@@ -36,6 +36,7 @@ mod pebble;
 mod support;
 
 mod accounting;
+mod accounting_faults;
 mod away;
 mod certificates;
 mod chain;
