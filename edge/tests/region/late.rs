@@ -2,6 +2,7 @@
 //! dead disk could not seal.
 
 use crate::five::{short_id, visit};
+use crate::harness::Node;
 use crate::month::{DAY_S, Street, has_seals, put_ahead, statement_of, verified};
 use crate::scene::wait;
 use crate::street;
@@ -104,34 +105,52 @@ fn any_site(data: &Path) -> SiteId {
     *sites.sites.keys().next().unwrap()
 }
 
-#[test]
-fn the_snapshot_of_a_dead_disk_is_in_the_close_and_its_later_seal_in_none() {
-    let houses = street::Street::of(3);
-    let often = ("between_snapshots_s = 900", "between_snapshots_s = 1");
-    let mut street = Street::in_houses(houses.region(), &[often]);
-    let fees = street.fees("fees.csv", "12.00");
-    visit(&houses, &street, 0, 25);
+/// Snapshots are handed out each second.
+pub(crate) const OFTEN: (&str, &str) = ("between_snapshots_s = 900", "between_snapshots_s = 1");
+
+/// The last node counts 50 answers of 1,000 bytes and hands them to its witnesses; then it is off, and
+/// nothing will be heard of it for more than three days.
+pub(crate) fn last_one_dies(street: &mut Street) -> Node {
     let mut dead = street.region.nodes.pop().unwrap();
     dead.stop();
     let today = Day::of_time(Clock::System.now().0.unsigned_abs());
     serve_on(dead.data(), (today, any_site(dead.data())), 50);
     dead.restart();
-    wait(&dead, |status| status["witnesses"]["holder_count"] == 2);
+    let witness_count = street.region.nodes.len();
+    wait(&dead, |status| {
+        status["witnesses"]["holder_count"] == witness_count
+    });
     dead.stop();
-    let kept = street.region.new_data("kept");
-    carry(&["mv"], dead.data(), &kept);
-
-    // Nothing is heard of it for more than three days.
     street.ahead_s += 4 * DAY_S;
-    street.month_ends_in_houses();
+    dead
+}
+
+/// Every node has its snapshot in the place of its seal.
+pub(crate) fn has_an_orphan(street: &Street) {
     for node in &street.region.nodes {
-        let has_one = |status: &serde_json::Value| {
+        wait(node, |status| {
             let orphans = status["witnesses"]["orphans"].as_array();
             orphans.is_some_and(|orphans| orphans.len() == 1)
-        };
-        wait(node, has_one);
-        has_seals(node, 1);
+        });
     }
+}
+
+#[test]
+fn the_snapshot_of_a_dead_disk_is_in_the_close_and_its_later_seal_in_none() {
+    let houses = street::Street::of(3);
+    let mut street = Street::in_houses(houses.region(), &[OFTEN]);
+    let fees = street.fees("fees.csv", "12.00");
+    visit(&houses, &street, 0, 25);
+    let mut dead = last_one_dies(&mut street);
+    let kept = street.region.new_data("kept");
+    carry(&["mv"], dead.data(), &kept);
+    street.month_ends_in_houses();
+    has_an_orphan(&street);
+    street
+        .region
+        .nodes
+        .iter()
+        .for_each(|node| has_seals(node, 1));
     street.region.all_in_step();
     let said = street.ask_ok(0, "close", &fees);
     assert!(said.contains("1 of these are snapshots"), "{said}");

@@ -3,6 +3,7 @@
 
 use crate::five::visit;
 use crate::harness::{VERGE, text};
+use crate::late::{OFTEN, has_an_orphan, last_one_dies};
 use crate::month::{Street, has_seals, verified};
 use crate::scene::{status, wait};
 use crate::street;
@@ -125,4 +126,28 @@ fn it_is_waited_for_until_it_is_blocked(street: &mut Street) {
     wait(victim, |status| {
         status["witnesses"]["sealing_waits"].is_null()
     });
+}
+
+/// One of three witnesses has nothing to say of what it was handed: the other two are enough.
+#[test]
+fn a_witness_that_withholds_a_snapshot_is_not_needed() {
+    let houses = street::Street::of(4);
+    let mut street = Street::in_houses(houses.region(), &[OFTEN]);
+    let fees = street.fees("fees.csv", "12.00");
+    let dead = last_one_dies(&mut street);
+    let withholding = &mut street.region.nodes[LIAR];
+    let held = |status: &serde_json::Value| status["witnesses"]["held_count"].clone();
+    assert_eq!(held(&status(withholding)), 1);
+    withholding.stop();
+    std::fs::remove_dir_all(withholding.data().join("snapshots")).unwrap();
+    withholding.restart();
+    assert_eq!(held(&status(withholding)), 0);
+    street.month_ends_in_houses();
+    has_an_orphan(&street);
+    street.region.all_in_step();
+    let said = street.ask_ok(LIAR, "close", &fees);
+    assert!(said.contains("1 of these are snapshots"), "{said}");
+    let said = street.ask_ok(0, "sign", &fees);
+    assert!(said.contains("2 of 3 votes"), "{said}");
+    drop(dead);
 }
