@@ -90,6 +90,7 @@ fn a_witness_that_lies_is_named_and_keeps_nobody_from_sealing_or_closing() {
     street.ask_ok(0, "close", &fees);
     street.has_votes(VICTIM, 1);
     street.ask_ok(VICTIM, "sign", &fees);
+    street.has_votes(0, 2);
     let (folder, said) = street.statement(0, "closed", &fees);
     assert!(said.contains("is closed"), "{said}");
     assert!(verified(&folder).contains("closed by 2 of 3 providers"));
@@ -147,6 +148,7 @@ fn a_witness_that_withholds_a_snapshot_is_not_needed() {
     street.region.all_in_step();
     let said = street.ask_ok(LIAR, "close", &fees);
     assert!(said.contains("1 of these are snapshots"), "{said}");
+    street.knows(0, &said);
     let said = street.ask_ok(0, "sign", &fees);
     assert!(said.contains("2 of 3 votes"), "{said}");
     drop(dead);

@@ -185,6 +185,16 @@ impl Street {
         (folder, said)
     }
 
+    /// Waits until a node knows the close of which another said that.
+    pub(crate) fn knows(&self, number: usize, said: &str) {
+        let (_, statement) = said.split_once(", statement ").unwrap();
+        let statement = statement.lines().next().unwrap();
+        wait(&self.region.nodes[number], |status| {
+            let mut months = status["months"].as_array().unwrap().iter();
+            months.any(|of| of["statement"] == statement)
+        });
+    }
+
     /// Waits until a node knows a close with so many votes.
     pub(crate) fn has_votes(&self, number: usize, count: usize) {
         let month = self.month.to_string();
