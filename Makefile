@@ -41,6 +41,10 @@ test: setup-test setup-conformance format lint
 	$(CARGO) test --locked --workspace
 	$(MAKE) fuzz-check docs
 
+# What must hold of every month, in a million months each.
+SHARES = attribution::invariants attribution::lr attribution::cap attribution::units \
+	accounting::seal::merge
+
 prove: export VERGE_POWER_CUTS = 100
 prove: export VERGE_KILLS = 200
 prove: export VERGE_DEPLOYS = 1000
@@ -50,6 +54,7 @@ prove: export VERGE_ORACLE_CASES = 100000
 prove: export PROPTEST_CASES = 10000
 prove: setup-test setup-conformance setup-prove
 	$(CARGO) test --locked --workspace
+	PROPTEST_CASES=1000000 $(CARGO) test --locked --workspace --lib -- $(SHARES)
 	$(MAKE) fuzz
 
 fuzz: setup-test

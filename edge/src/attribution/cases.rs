@@ -13,6 +13,8 @@ pub(crate) fn cases(default: u32) -> Config {
     };
     Config {
         cases,
+        // As many as there are cases: a million of them leave out more than proptest allows for 256.
+        max_global_rejects: cases.max(config.max_global_rejects),
         failure_persistence: None,
         ..config
     }

@@ -400,9 +400,12 @@ impl Closing {
         let mut books = books.map_err(|error| ClosingError::Blob(month, error))?;
         let review = self.accounting.ledger.review(effect, self.today());
         books.seals = self.seals(&review, |entry| blob.seals.contains(&entry.digest))?;
-        books
-            .seals
-            .extend(self.taken(effect, &close.body.snapshots)?);
+        let found: BTreeSet<Digest> = books.seals.iter().map(|of| of.digest).collect();
+        // A node whose disk was found again may have sealed just what its snapshot said: that has one
+        // name, and is there once.
+        let lost = close.body.snapshots.iter();
+        let lost: Vec<Digest> = lost.filter(|of| !found.contains(*of)).copied().collect();
+        books.seals.extend(self.taken(effect, &lost)?);
         let found: BTreeSet<Digest> = books.seals.iter().map(|of| of.digest).collect();
         let count = blob.seals.difference(&found).count();
         if count > 0 {

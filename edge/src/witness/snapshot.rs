@@ -126,7 +126,10 @@ impl Reply {
                 // They go to a log.
                 let words = String::from_utf8_lossy(words);
                 let plain = words.chars().filter(|letter| !letter.is_control());
-                Some(Self::Refused(plain.collect()))
+                let mut plain: String = plain.collect();
+                // What stands for bytes that are no text is longer than they are.
+                plain.truncate(plain.floor_char_boundary(WORDS_BYTES_MAX));
+                Some(Self::Refused(plain))
             }
             (2, []) => Some(Self::Held(None)),
             (2, record) => Some(Self::Held(Some(record.to_vec()))),
@@ -258,6 +261,15 @@ mod tests {
     use crate::accounting::seal::sample::seal;
     use crate::region::scene::Scene;
     use verge_sync::record::body::HostProof;
+
+    /// Fuzzing found that they became three times as long as words may be.
+    #[test]
+    fn words_that_are_no_text_are_as_short_as_others() {
+        let bytes = [&[1][..], &[0xff; WORDS_BYTES_MAX]].concat();
+        let reply = Reply::decode(&bytes).unwrap();
+        assert!(reply.encode().len() <= bytes.len());
+        assert_eq!(Reply::decode(&reply.encode()), Some(reply));
+    }
 
     #[test]
     fn a_snapshot_is_taken_of_its_node_alone_and_as_it_was_signed() {

@@ -2,12 +2,10 @@
 //! and never more.
 
 use crate::harness::{Node, Publisher, count, init};
-use crate::mount::Mount;
 use crate::power::Disk;
 use crate::probes::change_config;
 use crate::scene::{status, wait};
 use serde_json::Value;
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use verge_sync::clock::stopwatch;
 
-const HOST: &str = "garden.sites.localhost";
+pub(crate) const HOST: &str = "garden.sites.localhost";
 /// So long a node lives at most after it was seen to count.
 const MOMENT_US_MAX: u64 = 1_500_000;
 /// All in one month: at its end what is too little has no row.
@@ -132,18 +130,30 @@ pub(crate) fn be_plain(data: &Path, more: &[(&str, &str)]) {
 }
 
 /// A node with a page.
-fn with_page(data: &Path, more: &[(&str, &str)]) {
+pub(crate) fn with_page(data: &Path, more: &[(&str, &str)]) {
+    with_pages(data, 0, more);
+}
+
+/// The same, and so many sites beside it: `page0`, `page1`, ...
+pub(crate) fn with_pages(data: &Path, count: usize, more: &[(&str, &str)]) {
     init(data);
     let mut node = Node::start(data);
     let publisher = Publisher::with_site(&node, "ana", "garden");
     publisher.write("index.html", "<p>here");
     publisher.commit("one");
     publisher.push_ok(&node, "garden", "main");
+    let pages = tempfile::tempdir().unwrap();
+    std::fs::write(pages.path().join("index.html"), "<p>here").unwrap();
+    for number in 0..count {
+        let site = format!("page{number}");
+        node.verge_ok(&["site", "create", &site, "--owner", "ana"]);
+        node.verge_ok(&["deploy", "--site", &site, pages.path().to_str().unwrap()]);
+    }
     node.stop();
     be_plain(data, more);
 }
 
-fn open_requests(status: &Value) -> u64 {
+pub(crate) fn open_requests(status: &Value) -> u64 {
     status["accounting"]["open_requests"].as_u64().unwrap()
 }
 
@@ -299,57 +309,6 @@ fn a_power_cut_on_ext4_loses_what_was_not_synced_and_counts_nothing_twice() {
 #[test]
 fn a_power_cut_on_xfs_loses_what_was_not_synced_and_counts_nothing_twice() {
     cut_power_while_it_counts(&["mkfs.xfs", "-q", "-f"], 320 << 20);
-}
-
-#[test]
-fn a_full_disk_keeps_no_visitor_waiting_and_loses_no_count() {
-    let folder = tempfile::tempdir().unwrap();
-    let mount = Mount::new(
-        &folder.path().join("disk"),
-        &["-t", "tmpfs", "-o", "size=40m", "none"],
-    );
-    let data = mount.path().join("node");
-    with_page(&data, &[]);
-    let mut node = Node::start(&data);
-    let visit = RefCell::new(Visit::new(node.ready().http.unwrap()).unwrap());
-    let asked = Cell::new(0);
-    let get = || {
-        asked.set(asked.get() + 1);
-        visit.borrow_mut().get(HOST).unwrap()
-    };
-    get();
-    wait(&node, |status| open_requests(status) == 1);
-    let ballast = mount.path().join("ballast");
-    fill(&ballast);
-    // Until the page of the journal's last bytes is full too.
-    wait(&node, |status| {
-        get();
-        !status["accounting"]["trouble"].is_null()
-    });
-    let words = status(&node)["accounting"]["trouble"].to_string();
-    assert!(
-        words.contains("journal of what was served") && words.contains("space"),
-        "{words}"
-    );
-    assert_eq!(get(), "<p>here");
-    std::fs::remove_file(&ballast).unwrap();
-    let asked = asked.get();
-    wait(&node, |status| {
-        status["accounting"]["trouble"].is_null() && open_requests(status) == asked
-    });
-    // And it is on the disk.
-    drop(visit);
-    node.stop();
-    node.restart();
-    assert_eq!(open_requests(&status(&node)), asked);
-}
-
-/// Writes until there is no room at all.
-fn fill(ballast: &Path) {
-    let mut file = std::fs::File::create(ballast).unwrap();
-    for bytes in [1 << 20, 4_096] {
-        while file.write_all(&vec![7; bytes]).is_ok() {}
-    }
 }
 
 /// Counts go to the disk at a stop, damage is said, and an idle node writes nothing.

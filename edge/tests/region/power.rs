@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -57,6 +58,19 @@ impl Disk {
     fn attach(&mut self) {
         let arguments = ["-o", "loop", text(&self.image)];
         self.mount = Some(Mount::new(&self.point, &arguments));
+    }
+
+    /// Lets an ext4 find an error in itself.
+    pub(crate) fn find_an_error(&self) {
+        let mut findmnt = Command::new("findmnt");
+        let device = findmnt
+            .args(["-n", "-o", "SOURCE"])
+            .arg(&self.point)
+            .output();
+        let device = String::from_utf8(device.unwrap().stdout).unwrap();
+        let device = device.trim().strip_prefix("/dev/").unwrap();
+        let trigger = format!("/sys/fs/ext4/{device}/trigger_fs_error");
+        std::fs::write(trigger, "found by a test\n").unwrap();
     }
 
     /// Cuts the power under a node: what is not on the disk by now never comes there.

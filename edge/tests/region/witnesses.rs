@@ -23,6 +23,15 @@ fn first_of_june() -> Day {
 
 /// What a run of the node on `data` that day would have left in its journal.
 fn serve(data: &Path, requests: u64) {
+    serve_on(
+        data,
+        (first_of_june(), SiteId::from_bytes([7; 32])),
+        requests,
+    );
+}
+
+/// The same of a day and a site.
+pub(crate) fn serve_on(data: &Path, (day, site): (Day, SiteId), requests: u64) {
     let dir = data.join("journal");
     std::fs::create_dir_all(&dir).unwrap();
     let disk = JournalDir::new(dir, Arc::new(LocalDisk));
@@ -33,12 +42,12 @@ fn serve(data: &Path, requests: u64) {
         body: BodyBytes(requests * 1_000),
     };
     let row = Row {
-        site: SiteId::from_bytes([7; 32]),
+        site,
         class: Class::Answer,
         count,
     };
     let deltas = Deltas {
-        day: Some(first_of_june()),
+        day: Some(day),
         hour: 8,
         is_behind_proxy: false,
         totals: NodeTotals::default(),
@@ -67,7 +76,7 @@ fn start_at(street: &Street, region: &mut Region, number: usize, time: &str) {
     region.nodes[number] = Node::start_by(&data, runner);
 }
 
-fn carry(how: &[&str], from: &Path, to: &Path) {
+pub(crate) fn carry(how: &[&str], from: &Path, to: &Path) {
     let carried = Command::new(how[0])
         .args(&how[1..])
         .args([from, to])

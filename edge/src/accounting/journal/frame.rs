@@ -1,27 +1,31 @@
 //! The frames of a journal, and how a reader finds them whatever lies between
 //! (`docs/format.md#journal`).
 
+use super::{former, varint};
 use crate::accounting::calendar::Day;
-use crate::accounting::figures::{NodeTotals, ROW_BYTES, Row, WireBytes, take_u32, take_u64};
+use crate::accounting::figures::{
+    BodyBytes, Class, Count, CreditBytes, NodeTotals, Row, WireBytes,
+};
 use crc::{CRC_32_ISCSI, Crc};
+use verge_sync::id::SiteId;
 
 /// What a segment begins with; the number is that of the format.
-pub(super) const SEGMENT_HEADER: &[u8; 16] = b"verge journal 1\n";
-/// A reader that lost its way looks for this.
-const FOOTER: [u8; 4] = *b"VjF\n";
-/// Length, CRC, epoch, sequence, kind.
-const HEAD_BYTES: usize = 4 + 4 + 4 + 8 + 1;
-/// Of the payload: a longer one is damage.
-const PAYLOAD_BYTES_MAX: usize = 64 << 10;
-/// Day, hour, proxy, and four totals.
-const DELTAS_HEAD_BYTES: usize = 4 + 1 + 1 + 4 * 8;
-/// Day.
-const SEALED_HEAD_BYTES: usize = 4;
+pub(super) const SEGMENT_HEADER: &[u8; 16] = b"verge journal 2\n";
+/// A reader that lost its way looks for this; each format has its own, so that a frame is read as what
+/// it is also where the header is damaged.
+const FOOTER: [u8; 4] = *b"VjG\n";
+const CRC_BYTES: usize = 4;
+/// From the epoch to the end of the payload: a longer one is damage.
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// Day, hour and proxy, and four totals; before them epoch, sequence and kind.
+const HEAD_BYTES_MAX: usize = 5 + 1 + 4 * varint::BYTES_MAX + 5 + varint::BYTES_MAX + 1;
+/// Site, class, and three figures.
+const ROW_BYTES_MAX: usize = 32 + 1 + 3 * varint::BYTES_MAX;
 /// Rows in one frame.
-pub const FRAME_ROWS_MAX: usize = (PAYLOAD_BYTES_MAX - DELTAS_HEAD_BYTES) / ROW_BYTES;
+pub const FRAME_ROWS_MAX: usize = (BODY_BYTES_MAX - HEAD_BYTES_MAX) / ROW_BYTES_MAX;
 
 /// CRC32C: it finds every burst of up to 32 bits.
-const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+pub(super) const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 /// Which frame of which start of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,72 +72,114 @@ pub struct Sealed {
     pub carried: Vec<Row>,
 }
 
-const DELTAS: u8 = 1;
-const DATED: u8 = 2;
-const SEALED: u8 = 3;
+pub(super) const DELTAS: u8 = 1;
+pub(super) const DATED: u8 = 2;
+pub(super) const SEALED: u8 = 3;
 /// Stands for no day; no node counted on 1970-01-01.
 const NO_DAY: u32 = 0;
+/// Beside the hour: that visitors came through a proxy.
+const BEHIND_PROXY: u8 = 0x80;
 
 impl Entry {
     /// The bytes of the frame.
     #[must_use]
     pub fn encode(&self, id: FrameId) -> Vec<u8> {
-        let (kind, payload) = match self {
-            Self::Deltas(deltas) => (DELTAS, deltas.encode()),
-            Self::Dated(day) => (DATED, day.number().to_be_bytes().to_vec()),
-            Self::Sealed(sealed) => (SEALED, sealed.encode()),
-        };
-        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        let mut checked = length.to_be_bytes().to_vec();
-        checked.extend_from_slice(&id.epoch.to_be_bytes());
-        checked.extend_from_slice(&id.sequence.to_be_bytes());
-        checked.push(kind);
-        checked.extend_from_slice(&payload);
-        let crc = CRC.checksum(&checked);
-        let (length, rest) = checked.split_at(4);
-        [length, &crc.to_be_bytes(), rest, &FOOTER].concat()
+        let mut body = Vec::new();
+        varint::put(&mut body, id.epoch.into());
+        varint::put(&mut body, id.sequence);
+        match self {
+            Self::Deltas(deltas) => {
+                body.push(DELTAS);
+                deltas.put(&mut body);
+            }
+            Self::Dated(day) => {
+                body.push(DATED);
+                varint::put(&mut body, day.number().into());
+            }
+            Self::Sealed(sealed) => {
+                body.push(SEALED);
+                varint::put(&mut body, sealed.day.number().into());
+                put_rows(&mut body, &sealed.carried);
+            }
+        }
+        let mut checked = Vec::with_capacity(body.len().saturating_add(varint::BYTES_MAX));
+        varint::put(&mut checked, u64::try_from(body.len()).unwrap_or(u64::MAX));
+        checked.extend_from_slice(&body);
+        let crc = CRC.checksum(&checked).to_be_bytes();
+        [&crc[..], &checked, &FOOTER].concat()
     }
 
     fn decode(kind: u8, payload: &[u8]) -> Option<Self> {
+        let mut rest = payload;
+        let day = read_day(varint::take(&mut rest)?)?;
         match kind {
-            DELTAS => Deltas::decode(payload).map(Self::Deltas),
-            DATED => {
-                let number = u32::from_be_bytes(payload.try_into().ok()?);
-                read_day(number)?.map(Self::Dated)
-            }
-            SEALED => Sealed::decode(payload).map(Self::Sealed),
+            DELTAS => Deltas::take(day, rest).map(Self::Deltas),
+            DATED => day.filter(|_| rest.is_empty()).map(Self::Dated),
+            SEALED => Some(Self::Sealed(Sealed {
+                day: day?,
+                carried: take_rows(rest)?,
+            })),
             _ => None,
         }
     }
 }
 
 /// The outer option: whether it is a day at all; the inner: whether there is one.
-fn read_day(number: u32) -> Option<Option<Day>> {
-    match number {
+pub(super) fn read_day(number: u64) -> Option<Option<Day>> {
+    match u32::try_from(number).ok()? {
         NO_DAY => Some(None),
         number => Day::new(number).map(Some),
     }
 }
 
-fn encode_rows(bytes: &mut Vec<u8>, rows: &[Row]) {
+/// With the whole id of each site: numbers for them would have to be looked up in another frame, and
+/// damage to that one would cost what this one counted.
+fn put_rows(bytes: &mut Vec<u8>, rows: &[Row]) {
     for row in rows {
-        bytes.extend_from_slice(&row.encode());
+        bytes.extend_from_slice(row.site.as_bytes());
+        bytes.push(row.class.code());
+        let count = &row.count;
+        for figure in [count.requests, count.credit.0, count.body.0] {
+            varint::put(bytes, figure);
+        }
     }
 }
 
-fn decode_rows(bytes: &[u8]) -> Option<Vec<Row>> {
-    let (rows, rest) = bytes.as_chunks::<ROW_BYTES>();
-    if !rest.is_empty() || rows.len() > FRAME_ROWS_MAX {
-        return None;
+/// All that is left is rows, at most as many as there is room for.
+fn take_rows(bytes: &[u8]) -> Option<Vec<Row>> {
+    let (mut rest, mut rows) = (bytes, Vec::new());
+    while !rest.is_empty() {
+        rows.push(take_row(&mut rest)?);
     }
-    rows.iter().map(Row::decode).collect()
+    Some(rows)
+}
+
+fn take_row(rest: &mut &[u8]) -> Option<Row> {
+    let (site, tail) = rest.split_first_chunk::<32>()?;
+    let ([class], mut tail) = tail.split_first_chunk()?;
+    let mut next = || varint::take(&mut tail);
+    let count = Count {
+        requests: next()?,
+        credit: CreditBytes(next()?),
+        body: BodyBytes(next()?),
+    };
+    *rest = tail;
+    Some(Row {
+        site: SiteId::from_bytes(*site),
+        class: Class::from_code(*class)?,
+        count,
+    })
 }
 
 impl Deltas {
-    fn encode(&self) -> Vec<u8> {
-        let day = self.day.map_or(NO_DAY, Day::number);
-        let mut bytes = day.to_be_bytes().to_vec();
-        bytes.extend([self.hour, u8::from(self.is_behind_proxy)]);
+    fn put(&self, bytes: &mut Vec<u8>) {
+        varint::put(bytes, self.day.map_or(NO_DAY, Day::number).into());
+        let proxy = if self.is_behind_proxy {
+            BEHIND_PROXY
+        } else {
+            0
+        };
+        bytes.push(self.hour | proxy);
         let totals = &self.totals;
         for total in [
             totals.connections,
@@ -141,30 +187,27 @@ impl Deltas {
             totals.retransmitted.0,
             totals.errors,
         ] {
-            bytes.extend_from_slice(&total.to_be_bytes());
+            varint::put(bytes, total);
         }
-        encode_rows(&mut bytes, &self.rows);
-        bytes
+        put_rows(bytes, &self.rows);
     }
 
-    fn decode(payload: &[u8]) -> Option<Self> {
-        let mut rest = payload;
-        let day = read_day(take_u32(&mut rest)?)?;
-        let ([hour, proxy], mut rest) = rest.split_first_chunk()?;
-        let mut next = || take_u64(&mut rest);
+    fn take(day: Option<Day>, bytes: &[u8]) -> Option<Self> {
+        let ([hour], mut rest) = bytes.split_first_chunk()?;
+        let mut next = || varint::take(&mut rest);
         let totals = NodeTotals {
             connections: next()?,
             wire: WireBytes(next()?),
             retransmitted: WireBytes(next()?),
             errors: next()?,
         };
-        let is_known = *hour < 24 && *proxy < 2;
-        is_known.then_some(Self {
+        let (hour, is_behind_proxy) = (hour & !BEHIND_PROXY, hour & BEHIND_PROXY != 0);
+        (hour < 24).then_some(Self {
             day,
-            hour: *hour,
-            is_behind_proxy: *proxy == 1,
+            hour,
+            is_behind_proxy,
             totals,
-            rows: decode_rows(rest)?,
+            rows: take_rows(rest)?,
         })
     }
 
@@ -175,57 +218,36 @@ impl Deltas {
     }
 }
 
-impl Sealed {
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.day.number().to_be_bytes().to_vec();
-        encode_rows(&mut bytes, &self.carried);
-        bytes
-    }
-
-    fn decode(payload: &[u8]) -> Option<Self> {
-        let (day, rows) = payload.split_first_chunk::<SEALED_HEAD_BYTES>()?;
-        Some(Self {
-            day: read_day(u32::from_be_bytes(*day))??,
-            carried: decode_rows(rows)?,
-        })
-    }
-}
-
 /// A frame that was found, and how many bytes it takes.
-struct Found {
-    id: FrameId,
-    entry: Entry,
-    bytes: usize,
+pub(super) struct Found {
+    pub(super) id: FrameId,
+    pub(super) entry: Entry,
+    pub(super) bytes: usize,
 }
 
 /// The frame that begins with the first of `bytes`.
 fn frame(bytes: &[u8]) -> Option<Found> {
-    let (length, rest) = bytes.split_first_chunk()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    if length > PAYLOAD_BYTES_MAX {
+    let (crc, checked) = bytes.split_first_chunk::<CRC_BYTES>()?;
+    let mut rest = checked;
+    let length = usize::try_from(varint::take(&mut rest)?).ok()?;
+    if length > BODY_BYTES_MAX {
         return None;
     }
-    let whole = HEAD_BYTES.checked_add(length)?.checked_add(FOOTER.len())?;
-    let whole_bytes = bytes.get(..whole)?;
+    let (mut body, tail) = rest.split_at_checked(length)?;
     // Cheap, and wrong nearly everywhere where no frame begins.
-    let (body, _) = whole_bytes
-        .split_last_chunk::<4>()
-        .filter(|(_, footer)| **footer == FOOTER)?;
-    let (crc, _) = rest.split_first_chunk()?;
-    let mut digest = CRC.digest();
-    digest.update(body.get(..4)?);
-    digest.update(body.get(8..)?);
-    if digest.finalize() != u32::from_be_bytes(*crc) {
+    let tail = tail.strip_prefix(&FOOTER)?;
+    let checked_bytes = checked.len().checked_sub(tail.len())?;
+    let checked = checked.get(..checked_bytes.checked_sub(FOOTER.len())?)?;
+    if CRC.checksum(checked) != u32::from_be_bytes(*crc) {
         return None;
     }
-    let mut head = body.get(8..)?;
-    let epoch = take_u32(&mut head)?;
-    let sequence = take_u64(&mut head)?;
-    let ([kind], payload) = head.split_first_chunk()?;
+    let epoch = u32::try_from(varint::take(&mut body)?).ok()?;
+    let sequence = varint::take(&mut body)?;
+    let ([kind], payload) = body.split_first_chunk()?;
     Some(Found {
         id: FrameId { epoch, sequence },
         entry: Entry::decode(*kind, payload)?,
-        bytes: whole,
+        bytes: bytes.len().checked_sub(tail.len())?,
     })
 }
 
@@ -233,10 +255,14 @@ fn frame(bytes: &[u8]) -> Option<Found> {
 /// next whole frame is found, wherever it begins.
 #[must_use]
 pub fn frames(bytes: &[u8]) -> (Vec<(FrameId, Entry)>, usize) {
-    let mut rest = bytes.strip_prefix(SEGMENT_HEADER).unwrap_or(bytes);
+    let headers = [SEGMENT_HEADER, former::SEGMENT_HEADER];
+    let mut without = headers
+        .iter()
+        .filter_map(|header| bytes.strip_prefix(*header));
+    let mut rest = without.next().unwrap_or(bytes);
     let (mut found, mut damaged_bytes) = (Vec::new(), 0_usize);
     while !rest.is_empty() {
-        if let Some(frame) = frame(rest) {
+        if let Some(frame) = frame(rest).or_else(|| former::frame(rest)) {
             found.push((frame.id, frame.entry));
             rest = rest.get(frame.bytes..).unwrap_or_default();
         } else {

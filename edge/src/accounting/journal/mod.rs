@@ -11,11 +11,13 @@
 //! synced, and are written once more, under their own numbers, to a new segment.
 
 mod disk;
+mod former;
 mod frame;
 mod keep;
 mod replay;
 #[cfg(test)]
 mod tests;
+mod varint;
 
 pub use disk::{JournalDir, JournalDisk, SegmentName};
 pub(crate) use frame::segments;
