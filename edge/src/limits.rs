@@ -55,7 +55,7 @@ impl Default for Limits {
             // A browser that leaves a page cancels what is open: five pages in 10 s.
             reset_count_max: 500,
             control_frame_count_max: 1000,
-            // A thousand downloads at once, each with an open file.
+            // 384 downloads at once, each with an open file.
             answer_bytes_max: 64 << 20,
             header_time: Duration::from_secs(10),
             handshake_time: Duration::from_secs(10),

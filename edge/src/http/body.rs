@@ -22,13 +22,14 @@ use tokio::task::JoinHandle;
 use verge_sync::Digest;
 use verge_sync::digest::Digester;
 
-/// 32 KiB: 2 TLS records or HTTP/2 frames; a thousand slow downloads hold 32 MB.
-const PIECE_BYTES: u64 = 32 << 10;
-const PIECE_ROOM: usize = 32 << 10;
-/// As many a thread keeps: 256 KiB.
-const SENT_MAX: usize = 8;
+/// 64 KiB: 4 TLS records or HTTP/2 frames, and the window that a stream starts with.
+const PIECE_BYTES: u64 = 64 << 10;
+const PIECE_ROOM: usize = 64 << 10;
+/// As many a thread keeps: 1 MiB. Where more answers than that are on their way at once, memory that is
+/// new costs more than sending from it: a fifth of their processor time with four.
+const SENT_MAX: usize = 16;
 /// What a body in pieces takes: one with the connection, one being read.
-pub(crate) const PIECES_BYTES: usize = 64 << 10;
+pub(crate) const PIECES_BYTES: usize = 128 << 10;
 /// What is shorter is cheaper to copy than to map.
 const MAPPED_BYTES_MIN: u64 = 64 << 10;
 /// Handed on at once: it holds no memory, and then it is asked whether the kernel has the next.

@@ -234,6 +234,11 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
     }
 
     fn gather(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let room = self.bytes.capacity().saturating_sub(self.bytes.len());
+        if room < bytes.len() && self.bytes.len().saturating_add(bytes.len()) > KEPT_BYTES_MAX {
+            // At once, not by doubling: what is here already would be copied each time.
+            self.bytes.reserve(GATHERED_BYTES_MAX);
+        }
         self.bytes.extend_from_slice(bytes);
         self.is_unsettled = true;
         match &mut self.frames {

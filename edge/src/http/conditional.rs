@@ -27,6 +27,17 @@ pub(super) enum Verdict {
     Failed,
 }
 
+/// Whether a field is one that [`evaluate`] looks at.
+pub(super) fn is_condition(name: &HeaderName) -> bool {
+    [
+        IF_MATCH,
+        IF_NONE_MATCH,
+        IF_MODIFIED_SINCE,
+        IF_UNMODIFIED_SINCE,
+    ]
+    .contains(name)
+}
+
 /// RFC 9110 section 13.2.2, steps 1 to 4; the method is GET or HEAD.
 pub(super) fn evaluate(headers: &HeaderMap, current: &Validators) -> Verdict {
     let holds = if headers.contains_key(IF_MATCH) {

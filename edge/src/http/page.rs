@@ -11,7 +11,7 @@ use super::negotiate::{Accept, choose};
 use super::plan::{Asked, Payload, Plan, select};
 use super::respond::{Head, WANT_REPR_DIGEST};
 use http::header::{ACCEPT_ENCODING, RANGE};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use quick_cache::Equivalent;
 use verge_sync::Version;
 use verge_sync::manifest::{Entry, Manifest, Representation};
@@ -123,14 +123,19 @@ impl Page {
     /// What a visitor gets, and where its bytes lie; `None` if the request asks for what a page does
     /// not know.
     pub(super) fn plan(&self, request: &HeaderMap, terms: &Terms) -> Option<(Plan, Option<Place>)> {
-        let is_special = request.contains_key(RANGE) || request.contains_key(WANT_REPR_DIGEST);
-        if is_special || self.terms != *terms {
+        let is_special = |name: &HeaderName| *name == RANGE || *name == WANT_REPR_DIGEST;
+        if request.keys().any(is_special) || self.terms != *terms {
             return None;
         }
         let accept = Accept::parse(request.get_all(ACCEPT_ENCODING));
         let chosen = choose(&accept, &self.offers)?;
         let (offer, form) = (self.offers.get(chosen)?, self.forms.get(chosen)?);
-        let (status, headers, payload) = match conditional::evaluate(request, &form.validators) {
+        let verdict = if request.keys().any(conditional::is_condition) {
+            conditional::evaluate(request, &form.validators)
+        } else {
+            Verdict::Proceed
+        };
+        let (status, headers, payload) = match verdict {
             Verdict::Failed => return None,
             Verdict::NotModified => {
                 let status = StatusCode::NOT_MODIFIED;

@@ -14,9 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Room is counted in these.
 const UNIT_BYTES: usize = 1 << 10;
-/// An address may have a quarter of the room for downloads: 192 of them.
+/// An address may have a quarter of the room for downloads: 96 of them.
 const SHARE_DIVISOR: usize = 4;
-/// Downloads of one connection at once: 1 MiB; a page with more films than that waits.
+/// Downloads of one connection at once: 2 MiB; a page with more films than that waits.
 const DOWNLOADS_MAX: usize = 16;
 /// Longer than a visitor who is cut for taking too little is waited for while room is scarce.
 const WAIT_MAX: Duration = Duration::from_secs(10);

@@ -205,7 +205,7 @@ fn header_count(headers: &HeaderMap) -> usize {
 
 /// Whether the value of `Host` can be one.
 pub(super) fn is_valid_host_line(value: &[u8]) -> bool {
-    std::str::from_utf8(value).is_ok_and(|name| Host::parse(name).is_ok())
+    std::str::from_utf8(value).is_ok_and(Host::can_be)
 }
 
 /// `:authority` or `Host`, which must agree if both are there. `None` is a host that nobody can
