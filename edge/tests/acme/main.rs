@@ -12,6 +12,8 @@ mod ca;
 #[path = "../support/effort.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod effort;
+#[path = "../support/listening.rs"]
+mod listening;
 #[path = "../support/pebble.rs"]
 #[allow(dead_code, reason = "shared with the tests of nodes")]
 mod pebble;

@@ -6,6 +6,8 @@
     reason = "what fails here fails the test"
 )]
 
+#[path = "../support/listening.rs"]
+mod listening;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,10 +1,10 @@
 //! nginx and Caddy, as they come from Debian, over the same folder.
 
+use crate::listening::listens;
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 /// One of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,11 +113,4 @@ pub(crate) fn start(peer: Peer, folder: &Path) -> Running {
         std::thread::yield_now();
     }
     running
-}
-
-/// Whether somebody answers there: before anybody does, a connection may get that very port for its own
-/// and be joined to itself.
-fn listens(address: SocketAddr) -> bool {
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1));
-    stream.is_ok_and(|stream| stream.local_addr().unwrap() != address)
 }

@@ -26,6 +26,8 @@ mod harness;
 #[path = "../node/knot.rs"]
 #[allow(dead_code, reason = "shared with the tests of one node")]
 mod knot;
+#[path = "../support/listening.rs"]
+mod listening;
 #[path = "../../../sync/tests/mount/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the store")]
 mod mount;
