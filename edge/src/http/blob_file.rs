@@ -75,9 +75,12 @@ type Report = Arc<dyn Fn(Damage) + Send + Sync>;
 pub struct BlobReader {
     dir: Arc<Path>,
     report: Report,
-    /// By the digest of a representation: the file in which it was found whole, and when.
-    checked: Arc<Cache<Digest, (Identity, Instant)>>,
+    /// By the digest of a representation: where it was found whole, and when.
+    checked: Arc<Cache<Digest, (Found, Instant)>>,
 }
+
+/// A file, and the offset in it.
+type Found = (Identity, u64);
 
 /// What tells a file from one that was written into since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,12 +201,12 @@ impl BlobReader {
     /// comparison anyway. Who comes while it is compared waits for that.
     pub(crate) fn check(&self, place: &Place, digest: &Digest) -> Result<(), ReadError> {
         let file = self.open(place.blob)?;
-        if file.is_known_whole(digest) {
+        if file.is_known_whole(place.offset, digest) {
             return Ok(());
         }
-        // What is known is of another file, or too old.
+        // What is known is of another place, or too old.
         self.checked
-            .remove_if(digest, |known| !file.is_known_by(*known));
+            .remove_if(digest, |known| !file.is_known_by(place.offset, *known));
         let compare = || {
             let mut digester = Digester::new();
             let mut done = 0;
@@ -213,7 +216,7 @@ impl BlobReader {
                 done += length;
             }
             if digester.digest() == *digest {
-                Ok((file.identity, stopwatch()))
+                Ok(((file.identity, place.offset), stopwatch()))
             } else {
                 Err(self.mismatch(place.blob))
             }
@@ -227,7 +230,7 @@ impl BlobReader {
         self.checked.contains_key(digest)
             && self
                 .open_at_once(place.blob)
-                .is_some_and(|file| file.is_known_whole(digest))
+                .is_some_and(|file| file.is_known_whole(place.offset, digest))
     }
 
     fn mismatch(&self, blob: Digest) -> ReadError {
@@ -253,20 +256,26 @@ pub(super) struct OpenBlob {
 }
 
 impl OpenBlob {
-    /// Whether the representation with this digest was compared with it of late, in this very file.
-    pub(super) fn is_known_whole(&self, digest: &Digest) -> bool {
+    /// Whether the representation with this digest was compared with it of late, at this offset of this
+    /// very file.
+    pub(super) fn is_known_whole(&self, offset: u64, digest: &Digest) -> bool {
         let known = self.reader.checked.get(digest);
-        known.is_some_and(|known| self.is_known_by(known))
+        known.is_some_and(|known| self.is_known_by(offset, known))
     }
 
-    fn is_known_by(&self, (identity, at): (Identity, Instant)) -> bool {
-        identity == self.identity && at.elapsed() < CHECKED_FOR
+    fn is_known_by(&self, offset: u64, (found, at): (Found, Instant)) -> bool {
+        found == (self.identity, offset) && at.elapsed() < CHECKED_FOR
     }
 
-    /// What was found of a representation that has to have the digest `expected`.
-    pub(super) fn judge(&self, found: Digest, expected: &Digest) -> Result<(), ReadError> {
-        if found == *expected {
-            let known = (self.identity, stopwatch());
+    /// What was read from `offset` on of a representation that has to have the digest `expected`.
+    pub(super) fn judge(
+        &self,
+        offset: u64,
+        read: Digest,
+        expected: &Digest,
+    ) -> Result<(), ReadError> {
+        if read == *expected {
+            let known = ((self.identity, offset), stopwatch());
             self.reader.checked.insert(*expected, known);
             Ok(())
         } else {
@@ -326,5 +335,33 @@ impl OpenBlob {
 
     fn unreadable(&self, source: io::Error) -> ReadError {
         self.reader.unreadable(self.blob, source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A manifest of another's may say that bytes lie where they do not.
+    #[test]
+    fn what_was_compared_is_known_at_its_place_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (vec![1; 1_000], vec![2; 1_000]);
+        let both = [first.clone(), second].concat();
+        let (blob, digest) = (Digest::of(&both), Digest::of(&first));
+        std::fs::write(dir.path().join(blob.to_string()), &both).unwrap();
+        let reader = BlobReader::new(dir.path(), |_damage| {});
+        let at = |offset| Place {
+            blob,
+            offset,
+            length: 1_000,
+        };
+        assert!(!reader.is_known_whole(&at(0), &digest), "nobody looked");
+        for _again in 0..2 {
+            reader.check(&at(0), &digest).unwrap();
+            assert!(reader.is_known_whole(&at(0), &digest));
+            assert!(!reader.is_known_whole(&at(1_000), &digest));
+            assert!(reader.check(&at(1_000), &digest).is_err());
+        }
     }
 }

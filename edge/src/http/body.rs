@@ -117,6 +117,8 @@ struct Source {
 /// What is left of a stored segment.
 struct Stretch {
     place: Place,
+    /// Offset of the segment in the file.
+    begin: u64,
     /// The running digest and what it must become; none for a part of a representation, and for a
     /// whole that is known to be one.
     check: Option<(Box<Digester>, Digest)>,
@@ -128,6 +130,7 @@ impl Stretch {
     fn new(place: Place, digest: Option<Digest>) -> Self {
         Self {
             place,
+            begin: place.offset,
             check: digest.map(|digest| (Box::new(Digester::new()), digest)),
             mapped: None,
         }
@@ -214,7 +217,7 @@ impl Source {
         if let Some((digester, expected)) = &mut stretch.check {
             digester.update(read);
             if length == stretch.place.length {
-                blob.judge(digester.digest(), expected)?;
+                blob.judge(stretch.begin, digester.digest(), expected)?;
             }
         }
         self.now = stretch.behind(length);
@@ -241,7 +244,7 @@ impl Source {
         }
         let blob = self.blob.as_ref()?;
         if let Some((_, digest)) = &stretch.check {
-            if !blob.is_known_whole(digest) {
+            if !blob.is_known_whole(stretch.begin, digest) {
                 return None;
             }
             stretch.check = None;
