@@ -47,15 +47,18 @@ fn a_full_disk_keeps_no_visitor_waiting_and_loses_no_count() {
     );
     get();
     std::fs::remove_file(&ballast).unwrap();
-    let asked = asked.get();
-    wait(&node, |status| {
+    nothing_is_lost(&mut node, visit, asked.get());
+}
+
+/// All that was asked is counted and no trouble left, and it is on the disk.
+fn nothing_is_lost(node: &mut Node, visit: RefCell<Visit>, asked: u64) {
+    wait(node, |status| {
         status["accounting"]["trouble"].is_null() && open_requests(status) == asked
     });
-    // And it is on the disk.
     drop(visit);
     node.stop();
     node.restart();
-    assert_eq!(open_requests(&status(&node)), asked);
+    assert_eq!(open_requests(&status(node)), asked);
 }
 
 /// Writes until there is no room at all.
@@ -106,15 +109,7 @@ fn a_data_directory_that_cannot_be_written_for_a_while_loses_no_count() {
     lock(&data, "+i");
     serves_on_without_writing(&node, get);
     lock(&data, "-i");
-    let asked = asked.get();
-    wait(&node, |status| {
-        status["accounting"]["trouble"].is_null() && open_requests(status) == asked
-    });
-    // And it is on the disk.
-    drop(visit);
-    node.stop();
-    node.restart();
-    assert_eq!(open_requests(&status(&node)), asked);
+    nothing_is_lost(&mut node, visit, asked.get());
 }
 
 /// What ext4 does when it finds an error; it cannot be written again before it is mounted anew.

@@ -88,11 +88,7 @@ fn five_nodes_that_were_cut_apart_close_a_month_with_one_digest() {
     wipe(&houses, &mut street, LOST);
     houses.heal();
     street.region.all_in_step();
-    street
-        .region
-        .nodes
-        .iter()
-        .for_each(|node| has_seals(node, 5));
+    street.all_have_seals(5);
     other_seals_are_refused_by_name(&street, &fees);
     let said = street.ask_ok(0, "close", &fees);
     for number in [2, 3] {

@@ -3,7 +3,7 @@
 
 use crate::five::{short_id, visit};
 use crate::harness::Node;
-use crate::month::{DAY_S, Street, has_seals, put_ahead, statement_of, verified};
+use crate::month::{DAY_S, Street, put_ahead, statement_of, verified};
 use crate::scene::wait;
 use crate::street;
 use crate::witnesses::{carry, serve_on};
@@ -57,11 +57,7 @@ fn a_seal_that_comes_after_two_closed_months_is_a_line_of_the_next_and_in_no_oth
     for _ in 0..2 {
         street.month_ends_in_houses();
         street.region.all_in_step();
-        street
-            .region
-            .nodes
-            .iter()
-            .for_each(|node| has_seals(node, 2));
+        street.all_have_seals(2);
         closed.push((street.month, close(&street, &fees)));
         street.next_month();
     }
@@ -73,11 +69,7 @@ fn a_seal_that_comes_after_two_closed_months_is_a_line_of_the_next_and_in_no_oth
     late.restart();
     street.region.nodes.push(late);
     street.region.all_in_step();
-    street
-        .region
-        .nodes
-        .iter()
-        .for_each(|node| has_seals(node, 3));
+    street.all_have_seals(3);
     let last = close(&street, &fees);
     assert!(last.contains("Seals: 1"), "{last}");
     let line = last
@@ -146,11 +138,7 @@ fn the_snapshot_of_a_dead_disk_is_in_the_close_and_its_later_seal_in_none() {
     carry(&["mv"], dead.data(), &kept);
     street.month_ends_in_houses();
     has_an_orphan(&street);
-    street
-        .region
-        .nodes
-        .iter()
-        .for_each(|node| has_seals(node, 1));
+    street.all_have_seals(1);
     street.region.all_in_step();
     let said = street.ask_ok(0, "close", &fees);
     assert!(said.contains("1 of these are snapshots"), "{said}");
@@ -171,11 +159,7 @@ fn the_snapshot_of_a_dead_disk_is_in_the_close_and_its_later_seal_in_none() {
     dead.restart();
     street.region.nodes.push(dead);
     street.region.all_in_step();
-    street
-        .region
-        .nodes
-        .iter()
-        .for_each(|node| has_seals(node, 2));
+    street.all_have_seals(2);
     let next = close(&street, &fees);
     assert!(next.contains("Seals: 0"), "counted already: {next}");
     for number in 0..3 {

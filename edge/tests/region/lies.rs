@@ -4,7 +4,7 @@
 use crate::five::visit;
 use crate::harness::{VERGE, text};
 use crate::late::{OFTEN, has_an_orphan, last_one_dies};
-use crate::month::{Street, has_seals, verified};
+use crate::month::{Street, verified};
 use crate::scene::{status, wait};
 use crate::street;
 use std::process::Command;
@@ -79,11 +79,7 @@ fn a_witness_that_lies_is_named_and_keeps_nobody_from_sealing_or_closing() {
     // The liar holds no more than the others, so nobody waits for what it speaks of.
     street.month_ends_in_houses();
     street.region.all_in_step();
-    street
-        .region
-        .nodes
-        .iter()
-        .for_each(|node| has_seals(node, 2));
+    street.all_have_seals(2);
     let second = lie(&street, ("nobody's other seal", 2), Some(first.id()));
     is_named(&street, &second, "is a false witness");
 

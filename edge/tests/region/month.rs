@@ -23,6 +23,13 @@ pub(crate) struct Street {
 }
 
 impl Street {
+    /// Every node has the seals of so many days, with their rows.
+    pub(crate) fn all_have_seals(&self, count: u64) {
+        for node in &self.region.nodes {
+            has_seals(node, count);
+        }
+    }
+
     /// A region of `count` providers, each account with a published site.
     pub(crate) fn of(count: usize) -> Self {
         let mut street = Self::in_this_month(Region::of(count));
